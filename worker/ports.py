@@ -1,0 +1,186 @@
+"""
+What the core needs from the world, as Protocols.
+
+A port is wholly async (it waits for something) or wholly sync (it computes, in a child process). Each has one suite of contract
+tests in tests/contract that every implementation and its in-memory twin in worker/testing pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from worker.models import (
+    AudioMetadata,
+    Beat,
+    ClaimAnswer,
+    Diarization,
+    Failure,
+    FleetStatus,
+    HeartbeatAnswer,
+    KnownSpeaker,
+    Meeting,
+    MeetingDetail,
+    MeetingStatus,
+    MeetingSummary,
+    NewMeeting,
+    ProcessingResult,
+    Registration,
+    Transcript,
+    TranscriptSegment,
+    WorkerInfo,
+    WriteAnswer,
+)
+
+Report = Callable[[float], None]
+"""Called with the finished part of a stage, in [0, 1]; cheap, and never fails."""
+
+
+class Store(Protocol):
+    """
+    The queue and its results. All behaviour lives in SQL functions; an implementation only carries calls there.
+
+    Expected outcomes are answers, not exceptions. Raises SupabaseConnectionError when the database cannot be reached
+    (any call may then be repeated: each is idempotent), SupabaseQueryError when it refuses, SchemaMismatchError when
+    a function is missing.
+    """
+
+    async def register(self, worker: WorkerInfo) -> Registration: ...
+
+    async def claim(self, worker_id: str, instance_id: UUID, claim_id: UUID, *, min_wait_s: float = 0.0) -> ClaimAnswer:
+        """The next meeting that has waited at least `min_wait_s`. The same `claim_id` again gives the same answer."""
+        ...
+
+    async def heartbeat(self, worker_id: str, instance_id: UUID, beats: Sequence[Beat]) -> HeartbeatAnswer:
+        """One call for the worker and all its jobs; an empty list says only that the worker is alive."""
+        ...
+
+    async def complete(self, meeting_id: UUID, token: int, result: ProcessingResult) -> WriteAnswer: ...
+
+    async def fail(self, meeting_id: UUID, token: int, failure: Failure) -> WriteAnswer: ...
+
+    async def release(self, meeting_id: UUID, token: int) -> WriteAnswer:
+        """Give the meeting back; the attempt is refunded."""
+        ...
+
+    async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
+        """The people whom the meeting's owner already knows."""
+        ...
+
+    async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer: ...
+
+    async def status(self) -> FleetStatus: ...
+
+    async def cancel(self, meeting_id: UUID) -> WriteAnswer: ...
+
+    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer: ...
+
+    async def enqueue(self, meeting: NewMeeting) -> UUID: ...
+
+    async def meetings(self, status: MeetingStatus | None = None, *, limit: int = 100) -> tuple[Meeting, ...]:
+        """Newest first."""
+        ...
+
+    async def meeting(self, meeting_id: UUID) -> MeetingDetail | None: ...
+
+    async def close(self) -> None: ...
+
+
+class Storage(Protocol):
+    """Where recordings lie."""
+
+    async def fetch(self, audio_path: str, target: Path, *, max_bytes: int, report: Report) -> None:
+        """
+        Bring the recording to `target`, complete or not at all.
+
+        Raises AudioMissingError, AudioPathRefusedError, AudioTooBigError, SupabaseStorageError, DiskFullError.
+        """
+        ...
+
+    async def put(self, source: Path, audio_path: str) -> None:
+        """Keep a copy of `source` under `audio_path`, complete or not at all. Raises as `fetch` does."""
+        ...
+
+
+class Stages(Protocol):
+    """
+    The computing stages as the pipeline sees them: awaited here, worked in child processes.
+
+    Cancelling the awaiting task ends the work (the child is killed). Raises the errors of the sync ports below, and
+    ChildCrashedError, ChildStalledError.
+    """
+
+    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata: ...
+
+    async def transcribe(
+        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
+    ) -> Transcript: ...
+
+    async def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript: ...
+
+    async def diarize(
+        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
+    ) -> Diarization: ...
+
+    async def summarize(
+        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+    ) -> MeetingSummary: ...
+
+    def settings_key(self) -> dict[str, str]:
+        """For each stage name, what its value depends on besides the audio; a kept value is reused only when equal."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- sync: these compute, inside a child -------------------------------------------------------------------------
+
+
+class Decoder(Protocol):
+    def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+        """
+        Any recording to `target`: WAV, 16 000 Hz, mono, PCM-16, peak-normalised, written completely or not at all.
+
+        Raises AudioCorruptedError and its children, AudioTooLongError, AudioTooBigError, DiskFullError.
+        """
+        ...
+
+
+class Transcriber(Protocol):
+    """`audio` is always a WAV file as Decoder writes it."""
+
+    def transcribe(
+        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
+    ) -> Transcript: ...
+
+    def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
+        """The same words with exact times; an engine whose words are timed already returns them as they are."""
+        ...
+
+
+class Diarizer(Protocol):
+    def diarize(
+        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
+    ) -> Diarization: ...
+
+
+class Summarizer(Protocol):
+    def summarize(
+        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+    ) -> MeetingSummary: ...
+
+
+class Observer(Protocol):
+    """The one seam for logs, progress bars, metrics: it is handed frozen events (worker.events) and never fails."""
+
+    def __call__(self, event: object) -> None: ...
+
+
+class Clock(Protocol):
+    """Time as the core sees it; tests bring their own."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
