@@ -38,9 +38,10 @@ Everything that can go wrong, as one tree.
      +- WorkerStoppedError                     a stop is not a failure
      +- RetryExhaustedError                    a call was repeated often enough
 
-Each class has a stable `code` (the word a dashboard, a script or an alarm looks for) and a `disposition` (what the worker does
-next). `str(error)` is written for people: what happened, and the next action. It holds no secret, no signed URL and no
-path of this PC, because it ends up in `meetings.error_message`; what only an administrator needs goes into `details`.
+Each class has a stable `code` (the word a dashboard, a script or an alarm looks for) and a `disposition` (what the
+worker does next). `str(error)` is written for people: what happened, and the next action. It holds no secret, no signed
+URL and no path of this PC, because it ends up in `meetings.error_message`; what only an administrator needs goes into
+`details`.
 """
 
 from __future__ import annotations

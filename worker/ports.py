@@ -1,8 +1,8 @@
 """
 What the core needs from the world, as Protocols.
 
-A port is wholly async (it waits for something) or wholly sync (it computes, in a child process). Each has one suite of contract
-tests in tests/contract that every implementation and its in-memory twin in worker/testing pass.
+A port is wholly async (it waits for something) or wholly sync (it computes, in a child process). Each has one suite of
+contract tests in tests/contract that every implementation and its in-memory twin in worker/testing pass.
 """
 
 from __future__ import annotations
