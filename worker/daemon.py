@@ -1,0 +1,294 @@
+"""
+PCWorker: takes meetings from the queue, keeps their leases alive, and stops without losing any.
+
+It computes nothing itself, so that a heartbeat is never late: the stages run in child processes, the database is behind
+the Store port. The heartbeat goes on until the last job is settled; if it dies, the worker stops loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from worker import events
+from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError
+from worker.job import Job, JobRunner
+from worker.job_folder import JobFolder, KeptResult, abandoned_folders, is_older_than
+from worker.models import Claim, ClaimAnswer, Registration, Stage, WorkerInfo, WriteAnswer
+from worker.pipeline import Pipeline
+from worker.ports import Clock, Observer, Store
+from worker.store_calls import StoreCalls, is_set_within
+
+T = TypeVar("T")
+
+CLAIM_AHEAD_AFTER_S = 60.0
+"""A busy worker claims ahead only what an idle one would have taken long ago."""
+
+BEATS_PER_LEASE = 6
+MIN_BEAT_GAP_S = 2.0
+"""A change of stage is shown soon, but beats are never closer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often, how many, how long."""
+
+    polling_s: float = 5.0
+    max_jobs: int = 2
+    num_engines: int = 1
+    grace_s: float = 60.0
+    keep_days: float = 7.0
+
+
+class PCWorker:
+    """One worker on one PC; `run` may be called once."""
+
+    def __init__(
+        self,
+        *,
+        info: WorkerInfo,
+        store: Store,
+        pipeline: Pipeline,
+        temp_dir: Path,
+        observe: Observer,
+        clock: Clock,
+        random: Random,
+        pace: Pace,
+    ) -> None:
+        self.info, self.store, self.temp_dir, self.observe = info, store, temp_dir, observe
+        self.random, self.pace = random, pace
+        self.num_completed = 0
+        self._calls = StoreCalls(observe, random)
+        self._runner = JobRunner(
+            store, self._calls, pipeline, temp_dir, observe, clock, random, on_stage=self._on_stage
+        )
+        self._jobs: dict[int, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake, self._beat_soon = asyncio.Event(), asyncio.Event()
+        self._lease_s = 180.0
+
+    def request_stop(self) -> None:
+        """The first time: take no more and finish what fits the grace. The second time: give everything back now."""
+        if self._calls.stopping.is_set():
+            self._calls.leaving.set()
+        self._calls.stopping.set()
+        self._wake.set()
+
+    async def run(self, *, once: bool = False) -> int:
+        """
+        Work until told to stop or, with `once`, until nothing is pending and nothing is leased by this worker.
+
+        Returns:
+            the number of meetings completed.
+
+        Raises:
+            WorkerIdTakenError: the same WORKER_ID lives on another host, for longer than a lease.
+            PCWorkerException: with `once` also when the database cannot be reached at the start.
+        """
+        num_replayed = await self._replay_results(once=once)
+        registration = await self._register(once=once)
+        if registration is None:
+            return 0
+        self.observe(events.WorkerStarted(self.info.worker_id, num_replayed, registration.num_taken_over))
+        heart = asyncio.create_task(self._beat_until_cancelled(), name="heartbeat")
+        heart.add_done_callback(lambda _: self.request_stop())
+        try:
+            await self._claim_until_stopped(once=once)
+            await self._drain(heart)
+        finally:
+            await self._give_everything_back()
+            heart.cancel()
+            await asyncio.wait([heart])
+        self.observe(events.WorkerStopped(self.info.worker_id, self.num_completed))
+        if not heart.cancelled() and (error := heart.exception()) is not None:
+            raise error
+        return self.num_completed
+
+    # --- before the first claim --------------------------------------------------------------------------------
+
+    async def _replay_results(self, *, once: bool) -> int:
+        """Hand over what an earlier run finished and could not deliver; sweep what is too old to be of use."""
+        num_replayed = 0
+        for folder in abandoned_folders(self.temp_dir):
+            kept = folder.load_result()
+            if kept is not None:
+                num_replayed += await self._replay(folder, kept, once=once)
+            elif is_older_than(folder, self.pace.keep_days):
+                folder.remove()
+            else:
+                folder.close()
+        return num_replayed
+
+    async def _replay(self, folder: JobFolder, kept: KeptResult, *, once: bool) -> bool:
+        def complete() -> Awaitable[WriteAnswer]:
+            return self.store.complete(kept.meeting_id, kept.token, kept.result)
+
+        try:
+            answer = await self._until_stopped("complete", complete, once=once)
+        except PCWorkerException as error:
+            if error.disposition is Disposition.INFRASTRUCTURE:
+                folder.close()
+                raise
+            folder.remove()
+            self.observe(events.MeetingFailed(kept.meeting_id, "dropped", error.code, Stage.COMMIT, error))
+            return False
+        if answer is None:
+            folder.close()
+            return False
+        folder.remove()
+        self.observe(events.ResultReplayed(kept.meeting_id, answer.outcome))
+        return not answer.is_lost
+
+    async def _register(self, *, once: bool) -> Registration | None:
+        """None when told to stop meanwhile."""
+        refusal: str | None = None
+        for _ in range(2):
+            answer = await self._until_stopped("register", self._register_once, once=once)
+            if answer is None:
+                return None
+            self._lease_s = answer.lease_s
+            if answer.outcome == "registered":
+                return answer
+            refusal = answer.message
+            self.observe(events.StoreUnavailable("register", WorkerIdTakenError.code, answer.lease_s))
+            if await is_set_within(self._calls.stopping, answer.lease_s):
+                return None
+        raise WorkerIdTakenError(refusal)
+
+    async def _register_once(self) -> Registration:
+        answer = await self.store.register(self.info)
+        if answer.outcome == "schema":
+            raise SchemaMismatchError(answer.message)
+        return answer
+
+    async def _until_stopped(self, name: str, call: Callable[[], Awaitable[T]], *, once: bool) -> T | None:
+        return await self._calls.repeat(name, call, is_unwanted=self._calls.stopping.is_set, only_once=once)
+
+    # --- claiming ----------------------------------------------------------------------------------------------
+
+    async def _claim_until_stopped(self, *, once: bool) -> None:
+        claim_id, num_idle = uuid.uuid4(), 0
+        while not self._calls.stopping.is_set():
+            self._wake.clear()
+            min_wait_s = self._room()
+            if min_wait_s is None:
+                await self._wake.wait()
+                continue
+            answer = await self._claim_once(claim_id, min_wait_s)
+            if answer is not None:
+                claim_id = uuid.uuid4()
+                if answer.claim is not None:
+                    num_idle = 0
+                    self._start(answer.claim)
+                    continue
+                if answer.outcome == "unregistered":
+                    await self._register(once=once)
+                elif once and not self._jobs and (answer.num_pending == 0 or answer.outcome == "draining"):
+                    return
+            num_idle += 1
+            await is_set_within(self._wake, self._idle_s(num_idle, answer))
+
+    def _room(self) -> float | None:
+        """How long a meeting must have waited to be claimed now; None when this worker has enough."""
+        num_before_engine = sum(job.needs_engine for job in self._jobs.values())
+        if len(self._jobs) >= self.pace.max_jobs or num_before_engine > self.pace.num_engines:
+            return None
+        return 0.0 if num_before_engine < self.pace.num_engines else CLAIM_AHEAD_AFTER_S
+
+    async def _claim_once(self, claim_id: uuid.UUID, min_wait_s: float) -> ClaimAnswer | None:
+        """None when the database did not answer: the same claim id is sent again, so that no job is taken twice."""
+        try:
+            return await self.store.claim(self.info.worker_id, self.info.instance_id, claim_id, min_wait_s=min_wait_s)
+        except PCWorkerException as error:
+            self.observe(events.StoreUnavailable("claim", error.code, self.pace.polling_s))
+            return None
+
+    def _idle_s(self, num_idle: int, answer: ClaimAnswer | None) -> float:
+        """
+        From POLLING_INTERVAL_SECONDS to six times that, with jitter so that a fleet does not ask in step; sooner when
+        the database has said that a meeting's time comes sooner.
+        """
+        idle_s = self.pace.polling_s * min(6.0, 1.5 ** (num_idle - 1)) * self.random.uniform(0.8, 1.2)
+        if answer is None or answer.next_run_in_s is None:
+            return idle_s
+        return min(idle_s, max(0.05, answer.next_run_in_s))
+
+    def _start(self, claim: Claim) -> None:
+        job = self._jobs[claim.token] = Job(claim)
+        task = asyncio.create_task(self._work(job), name=f"meeting {claim.meeting.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, job: Job) -> None:
+        try:
+            self.num_completed += await self._runner.run(job)
+        finally:
+            del self._jobs[job.claim.token]
+            self._wake.set()
+
+    def _on_stage(self) -> None:
+        self._beat_soon.set()
+        self._wake.set()
+
+    # --- leases ------------------------------------------------------------------------------------------------
+
+    async def _beat_until_cancelled(self) -> None:
+        interval_s = self._lease_s / BEATS_PER_LEASE
+        is_failing = False
+        while True:
+            try:
+                await self._beat_once()
+            except PCWorkerException as error:
+                if error.disposition is not Disposition.INFRASTRUCTURE:
+                    raise
+                is_failing = True
+                self.observe(events.StoreUnavailable("heartbeat", error.code, interval_s))
+            else:
+                if is_failing:
+                    self.observe(events.StoreRecovered("heartbeat"))
+                is_failing = False
+            gap_s = min(interval_s, MIN_BEAT_GAP_S)
+            await asyncio.sleep(gap_s)
+            await is_set_within(self._beat_soon, interval_s - gap_s)
+            self._beat_soon.clear()
+
+    async def _beat_once(self) -> None:
+        jobs = dict(self._jobs)
+        answer = await self.store.heartbeat(
+            self.info.worker_id, self.info.instance_id, [job.beat() for job in jobs.values()]
+        )
+        for state in answer.jobs:
+            if state.outcome != "ok" and state.token in jobs:
+                jobs[state.token].end(state.outcome)
+        if not answer.registered and (await self._register_once()).outcome == "refused":
+            raise WorkerIdTakenError
+
+    # --- stopping ----------------------------------------------------------------------------------------------
+
+    async def _drain(self, heart: asyncio.Task[None]) -> None:
+        """Finish what fits the grace, give the rest back; heartbeats go on meanwhile."""
+        if not self._tasks:
+            return
+        self.observe(events.DrainStarted(len(self._tasks), self.pace.grace_s))
+        leave = asyncio.create_task(self._calls.leaving.wait())
+        settled = asyncio.create_task(self._settled())
+        await asyncio.wait([leave, settled, heart], timeout=self.pace.grace_s, return_when=asyncio.FIRST_COMPLETED)
+        await self._give_everything_back()
+        await settled
+        leave.cancel()
+
+    async def _settled(self) -> None:
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _give_everything_back(self) -> None:
+        """Nothing may go on computing without a heartbeat; a call that hangs is bounded by its own timeouts."""
+        for job in self._jobs.values():
+            job.end("release")
+        self._calls.leaving.set()
+        await self._settled()

@@ -1,0 +1,132 @@
+"""
+What happens, as frozen events: the one seam through which logs, progress bars and metrics look at the work.
+
+Names are past tense and are never changed; an Observer gets every event and picks what it knows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from worker.models import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    worker_id: str
+    num_replayed: int
+    num_taken_over: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    worker_id: str
+    num_completed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted(Event):
+    """The worker takes no more meetings; those in progress have so long to finish."""
+
+    num_running: int
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUnavailable(Event):
+    """A call to the database failed and will be repeated in `retry_in_s`."""
+
+    call: str
+    code: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRecovered(Event):
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingEvent(Event):
+    meeting_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingClaimed(MeetingEvent):
+    token: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted(MeetingEvent):
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgressed(MeetingEvent):
+    stage: Stage
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished(MeetingEvent):
+    """`reused`: the value of an earlier attempt on this PC was still there."""
+
+    stage: Stage
+    seconds: float
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageDegraded(MeetingEvent):
+    """A stage failed that the result can do without; the meeting carries a warning instead."""
+
+    stage: Stage
+    code: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingCompleted(MeetingEvent):
+    """`outcome`: completed, or already_done when an earlier answer had been lost."""
+
+    outcome: str
+    seconds: float
+    audio_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingFailed(MeetingEvent):
+    """One attempt ended; `outcome` says whether another follows (retrying) or not (failed)."""
+
+    outcome: str
+    code: str
+    stage: Stage | None
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingReleased(MeetingEvent):
+    """Given back unfinished, because the worker stops. `outcome`: the queue's answer, or unreported."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingDropped(MeetingEvent):
+    """Nobody waits for the work any more: `outcome` is lost, cancelled or gone."""
+
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReplayed(MeetingEvent):
+    """A finished result that an earlier run of the worker could not hand over."""
+
+    outcome: str

@@ -1,0 +1,187 @@
+"""
+The job folder: what one meeting needs on this PC, and what its finished stages left for the next attempt.
+
+    AUDIO_TEMP_DIR/<meeting id>/     mode 0700
+        lock                         held (flock) by the process that works here
+        source                       the recording as it was fetched
+        audio.wav                    16 kHz mono
+        <stage>.json                 {"key": ..., "value": ...}, written atomically
+        result.json                  {"meeting_id", "token", "result"}, fsynced before commit, replayed at start
+
+A value is reused only when its key is equal: the key is a hash of the recording and of everything else that the stage
+depends on. The folder is removed after commit, cancel or delete; one that was left behind is swept by age.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from worker.exceptions import DiskFullError
+from worker.models import ProcessingResult, Stage
+
+V = TypeVar("V", bound=BaseModel)
+
+
+class KeptResult(BaseModel):
+    """A finished result that waits to be handed over."""
+
+    meeting_id: UUID
+    token: int
+    result: ProcessingResult
+
+
+def value_key(*parts: object) -> str:
+    """A hash of everything that a stage's value depends on."""
+    text = json.dumps([str(part) if isinstance(part, Path) else part for part in parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class JobFolder:
+    """One meeting's folder, locked for this process until `close` or `remove`."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+
+    @property
+    def source(self) -> Path:
+        return self.path / "source"
+
+    @property
+    def wav(self) -> Path:
+        return self.path / "audio.wav"
+
+    def load(self, stage: Stage, key: str, kind: type[V]) -> V | None:
+        """The stage's value from an earlier attempt, if it was made from the same things."""
+        try:
+            kept = json.loads((self.path / f"{stage}.json").read_bytes())
+            return TypeAdapter(kind).validate_python(kept["value"], strict=False) if kept["key"] == key else None
+        except (OSError, ValueError, KeyError, TypeError, ValidationError):
+            return None
+
+    def save(self, stage: Stage, key: str, value: BaseModel) -> None:
+        self._write(f"{stage}.json", {"key": key, "value": value.model_dump(mode="json")}, durable=False)
+
+    def save_result(self, kept: KeptResult) -> None:
+        """On disk, surely, when this returns: from here on the work cannot be lost."""
+        self._write("result.json", kept.model_dump(mode="json"), durable=True)
+
+    def load_result(self) -> KeptResult | None:
+        try:
+            return KeptResult.model_validate_json((self.path / "result.json").read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def forget_result(self) -> None:
+        (self.path / "result.json").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the folder and keep it for the next attempt."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def remove(self) -> None:
+        """The lock is let go last, so that nobody can enter a folder that is being emptied."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.close()
+
+    def _write(self, name: str, content: dict[str, Any], *, durable: bool) -> None:
+        target, part = self.path / name, self.path / f"{name}.part"
+        try:
+            with part.open("wb") as file:
+                file.write(json.dumps(content, separators=(",", ":")).encode())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            part.replace(target)
+            if durable:
+                _sync_directory(self.path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError from error
+            raise
+
+
+def open_job_folder(root: Path, meeting_id: UUID, token: int) -> JobFolder:
+    """
+    The meeting's folder, or one of its own for this token while another process of this PC still works in the first
+    (a worker whose lease was lost may not have noticed yet).
+    """
+    for name in (str(meeting_id), f"{meeting_id}-{token}"):
+        folder = _try_lock(root / name, create=True)
+        if folder is not None:
+            return folder
+    raise RuntimeError(f"two processes work on meeting {meeting_id} with token {token}")
+
+
+def abandoned_folders(root: Path) -> Iterator[JobFolder]:
+    """Each folder that no process works in, locked; the caller closes or removes it."""
+    if not root.is_dir():
+        return
+    for path in sorted(root.iterdir()):
+        if _is_job_folder(path):
+            folder = _try_lock(path, create=False)
+            if folder is not None:
+                yield folder
+
+
+def is_older_than(folder: JobFolder, days: float) -> bool:
+    return time.time() - folder.path.stat().st_mtime > days * 86400
+
+
+def _is_job_folder(path: Path) -> bool:
+    try:
+        UUID(path.name[:36])
+    except ValueError:
+        return False
+    return path.is_dir() and not path.is_symlink()
+
+
+def _try_lock(path: Path, *, create: bool) -> JobFolder | None:
+    while True:
+        if create:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            if create:
+                continue
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        if _is_still_there(path / "lock", fd):
+            return JobFolder(path, fd)
+        os.close(fd)
+
+
+def _is_still_there(lock: Path, fd: int) -> bool:
+    """The folder may have been removed between open and lock; then the lock is on a file that has no name."""
+    try:
+        return os.path.samestat(lock.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,238 @@
+"""
+The stages of one meeting, in order, in one function. This is the only place that states the order.
+
+    claim -> fetch -> decode -> transcribe -> align -> diarize -> turns -> identify -> summarize -> commit
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from worker import __version__, events
+from worker.exceptions import ChildCrashedError, DeadlineExceededError, Disposition, PCWorkerException
+from worker.job_folder import JobFolder, value_key
+from worker.models import (
+    AudioMetadata,
+    Claim,
+    Diarization,
+    MeetingSummary,
+    ProcessingResult,
+    ResultWarning,
+    Stage,
+    Transcript,
+    TranscriptSegment,
+)
+from worker.ports import Clock, Observer, Report, Stages, Storage
+from worker.turns import assign_speakers, meeting_speakers
+
+T = TypeVar("T")
+V = TypeVar("V", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one meeting. The deadline counts from the start of the first engine stage."""
+
+    max_audio_bytes: int
+    deadline_s: float = 7200.0
+    deadline_rtf: float = 6.0
+
+    def deadline_for(self, audio_s: float) -> float:
+        return max(self.deadline_s, self.deadline_rtf * audio_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The ports that the stages need; the same for every meeting."""
+
+    storage: Storage
+    stages: Stages
+    observe: Observer
+    clock: Clock
+    limits: Limits
+
+    async def process(self, claim: Claim, folder: JobFolder) -> ProcessingResult:
+        """
+        From a claim to everything that is written about the meeting; nothing is written to the database here.
+
+        Raises whatever ended the attempt; the values of finished stages stay in the folder for the next one.
+        """
+        meeting, run = claim.meeting, _Run(self, claim, folder)
+
+        source = await run.fetch()
+        audio = await run.kept(
+            Stage.DECODE, AudioMetadata, (source,), lambda report: self.stages.decode(folder.source, folder.wav, report)
+        )
+        async with _deadline(self.limits.deadline_for(audio.duration_s)):
+            heard = await run.kept(
+                Stage.TRANSCRIBE,
+                Transcript,
+                (audio.sha256, meeting.language, meeting.prompt, meeting.hotwords),
+                lambda report: self.stages.transcribe(
+                    folder.wav,
+                    language=meeting.language,
+                    prompt=meeting.prompt,
+                    hotwords=meeting.hotwords,
+                    report=report,
+                ),
+            )
+            transcript = await run.kept(
+                Stage.ALIGN,
+                Transcript,
+                (audio.sha256, heard.model_dump_json()),
+                lambda report: self.stages.align(folder.wav, heard, report),
+            )
+            voices = await run.optional(
+                Stage.DIARIZE,
+                Diarization,
+                (audio.sha256, meeting.min_speakers, meeting.max_speakers),
+                lambda report: self.stages.diarize(
+                    folder.wav, min_speakers=meeting.min_speakers, max_speakers=meeting.max_speakers, report=report
+                ),
+            )
+        segments = await run.turns(transcript, voices)
+        summary = await run.optional(
+            Stage.SUMMARIZE,
+            MeetingSummary,
+            (transcript.language, [segment.model_dump_json() for segment in segments]),
+            lambda report: self.stages.summarize(segments, language=transcript.language, report=report),
+        )
+        return _result(run, audio, transcript, voices, segments, summary)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One attempt: seconds per stage and warnings, as they come."""
+
+    pipeline: Pipeline
+    claim: Claim
+    folder: JobFolder
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[ResultWarning] = field(default_factory=list)
+
+    @property
+    def meeting_id(self) -> UUID:
+        return self.claim.meeting.id
+
+    def observe(self, event: events.Event) -> None:
+        self.pipeline.observe(event)
+
+    async def fetch(self) -> str:
+        """The recording in the job folder; the answer names its content for the key of what is made from it."""
+        path, target = self.claim.meeting.audio_path or "", self.folder.source
+        limit = self.pipeline.limits.max_audio_bytes
+
+        async def work(report: Report) -> None:
+            await self.pipeline.storage.fetch(path, target, max_bytes=limit, report=report)
+
+        await self.timed(Stage.FETCH, work)
+        stat = target.stat()
+        return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+    async def kept(
+        self, stage: Stage, kind: type[V], depends_on: tuple[object, ...], work: Callable[[Report], Awaitable[V]]
+    ) -> V:
+        """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
+        key = value_key(self.pipeline.stages.settings_key().get(stage), *depends_on)
+        value = await asyncio.to_thread(self.folder.load, stage, key, kind)
+        if value is not None and (stage is not Stage.DECODE or self.folder.wav.is_file()):
+            self.observe(events.StageFinished(self.meeting_id, stage, 0.0, reused=True))
+            self.stage_seconds[stage] = 0.0
+            return value
+        value = await self.timed(stage, work)
+        await asyncio.to_thread(self.folder.save, stage, key, value)
+        return value
+
+    async def optional(
+        self, stage: Stage, kind: type[V], depends_on: tuple[object, ...], work: Callable[[Report], Awaitable[V]]
+    ) -> V | None:
+        """A stage whose failure must not cost the transcript: what may pass is tried once more, the rest degrades."""
+        try:
+            return await self.kept(stage, kind, depends_on, work)
+        except PCWorkerException as error:
+            if not self._may_degrade(error):
+                raise
+            self.observe(events.StageDegraded(self.meeting_id, stage, error.code, error))
+            self.warnings.append(ResultWarning(code=f"{stage}_failed", message=_SORRY[stage], stage=stage))
+            return None
+
+    def _may_degrade(self, error: PCWorkerException) -> bool:
+        if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code == "disk_full":
+            return False
+        is_crash = isinstance(error, ChildCrashedError)
+        return not (is_crash and self.claim.attempt == 1)
+
+    async def turns(self, transcript: Transcript, voices: Diarization | None) -> tuple[TranscriptSegment, ...]:
+        async def work(_report: Report) -> tuple[TranscriptSegment, ...]:
+            return await asyncio.to_thread(assign_speakers, transcript.words, voices)
+
+        return await self.timed(Stage.TURNS, work)
+
+    async def timed(self, stage: Stage, work: Callable[[Report], Awaitable[T]]) -> T:
+        def report(progress: float) -> None:
+            self.observe(events.StageProgressed(self.meeting_id, stage, progress))
+
+        self.observe(events.StageStarted(self.meeting_id, stage))
+        started = self.pipeline.clock.monotonic()
+        value = await work(report)
+        seconds = self.pipeline.clock.monotonic() - started
+        self.stage_seconds[stage] = round(seconds, 3)
+        self.observe(events.StageFinished(self.meeting_id, stage, seconds))
+        return value
+
+
+_SORRY = {
+    Stage.DIARIZE: "The speakers could not be told apart; the transcript is complete. Retry the meeting to try again.",
+    Stage.SUMMARIZE: "The summary could not be written; the transcript is complete. Retry the meeting to try again.",
+}
+
+
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[None]:
+    """asyncio.timeout whose error says what happened."""
+    timeout = asyncio.timeout(seconds)
+    try:
+        async with timeout:
+            yield
+    except TimeoutError:
+        if timeout.expired():
+            raise DeadlineExceededError from None
+        raise
+
+
+def _result(
+    run: _Run,
+    audio: AudioMetadata,
+    transcript: Transcript,
+    voices: Diarization | None,
+    segments: tuple[TranscriptSegment, ...],
+    summary: MeetingSummary | None,
+) -> ProcessingResult:
+    warnings = [*audio.warnings, *transcript.warnings, *(voices.warnings if voices else ()), *run.warnings]
+    if not transcript.words:
+        warnings.append(
+            ResultWarning(code="no_speech", message="No speech was found in the recording.", stage=Stage.TRANSCRIBE)
+        )
+    return ProcessingResult(
+        segments=segments,
+        speakers=meeting_speakers(segments, voices),
+        summary=summary,
+        language=transcript.language,
+        duration_s=audio.duration_s,
+        warnings=tuple(warnings),
+        result={
+            "worker_version": __version__,
+            "asr": transcript.model_dump(mode="json", exclude={"words", "warnings"}),
+            "diarization": voices.model_dump(mode="json", include={"diarizer", "model", "device"}) if voices else None,
+            "turns": [(t.label, round(t.start_s, 3), round(t.end_s, 3)) for t in voices.turns] if voices else [],
+            "stage_seconds": dict(run.stage_seconds),
+            "audio": audio.model_dump(mode="json", exclude={"warnings"}),
+        },
+    )
