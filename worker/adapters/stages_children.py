@@ -1,0 +1,116 @@
+"""The computing stages in child processes: one that prepares, and one per GPU (or a few on the CPU) with the models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from worker.adapters.child_process import ChildProcess
+from worker.models import AudioMetadata, Diarization, MeetingSummary, Stage, Transcript, TranscriptSegment
+from worker.ports import Report
+
+T = TypeVar("T")
+
+STALL_S: Mapping[Stage, float] = {
+    Stage.DECODE: 120.0,
+    Stage.TRANSCRIBE: 600.0,
+    Stage.ALIGN: 600.0,
+    Stage.DIARIZE: 900.0,
+    Stage.SUMMARIZE: 300.0,
+}
+"""
+How long a stage may be silent. Generous: the price of waiting is minutes of one PC, that of a wrong kill is a meeting's
+attempt. Diarization has the longest steps between two reports (one clustering of all its voices).
+"""
+
+
+class ChildStages:
+    """
+    Implements `ports.Stages`.
+
+    Args:
+        prep: has the objects "decoder" and "summarizer".
+        engines: each has "transcriber" and "diarizer", and holds its models; an engine works for one meeting at a time.
+        settings: for `settings_key`.
+        stall_s: silence allowed per stage, where it differs from STALL_S.
+    """
+
+    def __init__(
+        self,
+        *,
+        prep: ChildProcess,
+        engines: Sequence[ChildProcess],
+        settings: Mapping[str, str],
+        stall_s: Mapping[Stage, float] | None = None,
+    ) -> None:
+        if not engines:
+            raise ValueError("at least one engine child is needed")
+        self._prep = prep
+        self._engines = tuple(engines)
+        self._settings = dict(settings)
+        self._stall_s = {**STALL_S, **(stall_s or {})}
+        # Waiters are served in order; the engine used last is taken first, so that a quiet PC warms up only one.
+        self._free: asyncio.LifoQueue[ChildProcess] = asyncio.LifoQueue()
+        for engine in reversed(self._engines):
+            self._free.put_nowait(engine)
+
+    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+        arguments = {"source": source, "target": target}
+        return await self._prepare(Stage.DECODE, "decoder.decode", arguments, AudioMetadata, report)
+
+    async def transcribe(
+        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
+    ) -> Transcript:
+        arguments = {"audio": audio, "language": language, "prompt": prompt, "hotwords": hotwords}
+        return await self._compute(Stage.TRANSCRIBE, "transcriber.transcribe", arguments, Transcript, report)
+
+    async def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
+        arguments = {"audio": audio, "transcript": transcript}
+        return await self._compute(Stage.ALIGN, "transcriber.align", arguments, Transcript, report)
+
+    async def diarize(
+        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
+    ) -> Diarization:
+        arguments = {"audio": audio, "min_speakers": min_speakers, "max_speakers": max_speakers}
+        return await self._compute(Stage.DIARIZE, "diarizer.diarize", arguments, Diarization, report)
+
+    async def summarize(
+        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+    ) -> MeetingSummary:
+        arguments = {"segments": segments, "language": language}
+        return await self._prepare(Stage.SUMMARIZE, "summarizer.summarize", arguments, MeetingSummary, report)
+
+    async def call(self, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report) -> T:
+        """A method of any other object: in the prep child if it has that object, else in the next free engine."""
+        if object_method.partition(".")[0] in self._prep.objects:
+            return await self._prep.call(object_method, arguments, returns, report)
+        async with self._engine() as engine:
+            return await engine.call(object_method, arguments, returns, report)
+
+    def settings_key(self) -> dict[str, str]:
+        return dict(self._settings)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(child.close() for child in (self._prep, *self._engines)))
+
+    async def _prepare(
+        self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
+    ) -> T:
+        return await self._prep.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
+
+    async def _compute(
+        self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
+    ) -> T:
+        async with self._engine() as engine:
+            return await engine.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
+
+    @asynccontextmanager
+    async def _engine(self) -> AsyncIterator[ChildProcess]:
+        engine = await self._free.get()
+        try:
+            yield engine
+        finally:
+            self._free.put_nowait(engine)

@@ -1,0 +1,90 @@
+"""The computing stages without processes: the twin of `stages_children` for tests of what stands above it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from worker.exceptions import WorkerStoppedError
+from worker.models import AudioMetadata, Diarization, MeetingSummary, Transcript, TranscriptSegment
+from worker.ports import Decoder, Diarizer, Report, Summarizer, Transcriber
+
+T = TypeVar("T")
+
+
+class AbandonedError(BaseException):
+    """Nobody waits for this work; not an Exception, so that no engine takes it for a failure of its own."""
+
+
+class InlineStages:
+    """
+    Implements `ports.Stages` over sync objects, each call in a thread.
+
+    A thread cannot be killed: cancelled work ends at its next report. What is meant to die, hang or write garbage
+    belongs into a child process.
+    """
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        transcriber: Transcriber,
+        diarizer: Diarizer,
+        summarizer: Summarizer,
+        settings: Mapping[str, str],
+    ) -> None:
+        self._decoder = decoder
+        self._transcriber = transcriber
+        self._diarizer = diarizer
+        self._summarizer = summarizer
+        self._settings = dict(settings)
+        self._closed = False
+
+    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+        return await self._run(partial(self._decoder.decode, source, target), report)
+
+    async def transcribe(
+        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
+    ) -> Transcript:
+        transcribe = self._transcriber.transcribe
+        work = partial(transcribe, audio, language=language, prompt=prompt, hotwords=hotwords)
+        return await self._run(work, report)
+
+    async def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
+        return await self._run(partial(self._transcriber.align, audio, transcript), report)
+
+    async def diarize(
+        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
+    ) -> Diarization:
+        work = partial(self._diarizer.diarize, audio, min_speakers=min_speakers, max_speakers=max_speakers)
+        return await self._run(work, report)
+
+    async def summarize(
+        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+    ) -> MeetingSummary:
+        return await self._run(partial(self._summarizer.summarize, segments, language=language), report)
+
+    def settings_key(self) -> dict[str, str]:
+        return dict(self._settings)
+
+    async def close(self) -> None:
+        self._closed = True
+
+    async def _run(self, work: Callable[..., T], report: Report) -> T:
+        if self._closed:
+            raise WorkerStoppedError
+        loop = asyncio.get_running_loop()
+        abandoned = False
+
+        def report_to_loop(progress: float) -> None:
+            if abandoned:
+                raise AbandonedError
+            loop.call_soon_threadsafe(report, progress)
+
+        try:
+            return await asyncio.to_thread(work, report=report_to_loop)
+        finally:
+            abandoned = True
