@@ -1,0 +1,101 @@
+"""
+The queue's calls as the SQL functions take them. A transport (psycopg, PostgREST) only implements `call`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from worker.adapters import store_wire as wire
+from worker.adapters.migrate_postgres import migrations
+from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError
+from worker.models import (
+    Beat,
+    ClaimAnswer,
+    Failure,
+    FleetStatus,
+    HeartbeatAnswer,
+    KnownSpeaker,
+    ProcessingResult,
+    Registration,
+    WorkerInfo,
+    WriteAnswer,
+)
+
+
+class StoreFunctions(ABC):
+    """The part of ports.Store that is the same over every transport."""
+
+    @abstractmethod
+    async def call(self, function: str, **parameters: Any) -> dict[str, Any]:
+        """
+        Call `public.<function>` with named parameters and return its jsonb answer.
+
+        Parameters are str, int, float or UUID; dict, list and bool travel as jsonb. Repeats the call on transport
+        errors. Raises as ports.Store states.
+        """
+
+    async def register(self, worker: WorkerInfo) -> Registration:
+        payload = wire.worker_payload(worker, [migration.name for migration in migrations()])
+        answer = await self.call(
+            "worker_register_v1", p_worker_id=worker.worker_id, p_instance_id=worker.instance_id, p_worker=payload
+        )
+        return wire.registration(answer)
+
+    async def claim(self, worker_id: str, instance_id: UUID, claim_id: UUID, *, min_wait_s: float = 0.0) -> ClaimAnswer:
+        answer = await self.call(
+            "worker_claim_v1",
+            p_worker_id=worker_id,
+            p_instance_id=instance_id,
+            p_claim_id=claim_id,
+            p_min_wait_s=float(min_wait_s),
+        )
+        return wire.claim_answer(answer)
+
+    async def heartbeat(self, worker_id: str, instance_id: UUID, beats: Sequence[Beat]) -> HeartbeatAnswer:
+        answer = await self.call(
+            "worker_heartbeat_v1",
+            p_worker_id=worker_id,
+            p_instance_id=instance_id,
+            p_beats=[beat.model_dump(mode="json") for beat in beats],
+        )
+        return wire.heartbeat_answer(answer)
+
+    async def complete(self, meeting_id: UUID, token: int, result: ProcessingResult) -> WriteAnswer:
+        payload = wire.result_payload(result)
+        answer = await self.call("worker_complete_v1", p_meeting_id=meeting_id, p_token=token, p_result=payload)
+        return wire.write_answer(answer)
+
+    async def fail(self, meeting_id: UUID, token: int, failure: Failure) -> WriteAnswer:
+        payload = wire.storable(failure.model_dump(mode="json"))
+        answer = await self.call("worker_fail_v1", p_meeting_id=meeting_id, p_token=token, p_failure=payload)
+        return wire.write_answer(answer)
+
+    async def release(self, meeting_id: UUID, token: int) -> WriteAnswer:
+        return wire.write_answer(await self.call("worker_release_v1", p_meeting_id=meeting_id, p_token=token))
+
+    async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
+        """Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more."""
+        answer = await self.call("worker_speakers_v1", p_meeting_id=meeting_id, p_token=token)
+        if answer["outcome"] != "ok":
+            raise {"cancelled": MeetingCancelledError, "gone": MeetingGoneError}.get(
+                answer["outcome"], LeaseLostError
+            )()
+        return wire.known_speakers(answer)
+
+    async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer:
+        """`draining`, `resumed`, or `gone` for a worker that never registered. Lasts until it is taken back."""
+        return wire.write_answer(await self.call("worker_drain_v1", p_worker_id=worker_id, p_draining=draining))
+
+    async def status(self) -> FleetStatus:
+        return wire.fleet_status(await self.call("worker_status_v1"))
+
+    async def cancel(self, meeting_id: UUID) -> WriteAnswer:
+        return wire.write_answer(await self.call("meeting_cancel_v1", p_meeting_id=meeting_id))
+
+    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
+        answer = await self.call("meeting_retry_v1", p_meeting_id=meeting_id, p_replace_edits=replace_edits)
+        return wire.write_answer(answer)

@@ -1,0 +1,125 @@
+"""
+The queue over a direct connection: an embedded Postgres, or any other that has our migrations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from worker.adapters import store_wire as wire
+from worker.adapters.postgres_connections import STATEMENT_TIMEOUT_S, Connections
+from worker.adapters.postgres_errors import is_transient, mapped
+from worker.adapters.store_functions import StoreFunctions
+from worker.models import Meeting, MeetingDetail, MeetingStatus, NewMeeting
+
+NUM_TRIES = 3
+
+_CASTS = {
+    str: "text",
+    int: "bigint",
+    float: "double precision",
+    UUID: "uuid",
+    dict: "jsonb",
+    list: "jsonb",
+    bool: "jsonb",
+}
+"""psycopg would bind a small integer as smallint, which matches no function."""
+
+_ENQUEUE = """
+insert into public.meetings (id, user_id, title, audio_path, language, min_speakers, max_speakers, prompt, hotwords, priority)
+values (%(id)s, %(user_id)s, %(title)s, %(audio_path)s, %(language)s, %(min_speakers)s, %(max_speakers)s, %(prompt)s,
+        %(hotwords)s, %(priority)s)
+on conflict (id) do nothing
+"""
+
+_MEETINGS = """
+select to_jsonb(m) from public.meetings m
+ where %(status)s::text is null or m.status = %(status)s
+ order by m.created_at desc, m.id limit %(limit)s
+"""
+
+_MEETING_DETAIL = """
+select jsonb_build_object(
+    'meeting', to_jsonb(m),
+    'segments', (select coalesce(jsonb_agg(to_jsonb(s) order by s.segment_index), '[]')
+                   from public.transcript_segments s where s.meeting_id = m.id),
+    'speakers', (select coalesce(jsonb_agg(to_jsonb(ms) || jsonb_build_object('name', p.name) order by ms.label), '[]')
+                   from public.meeting_speakers ms left join public.speakers p on p.id = ms.speaker_id
+                  where ms.meeting_id = m.id),
+    'summary', (select to_jsonb(y) from public.meeting_summaries y where y.meeting_id = m.id))
+  from public.meetings m where m.id = %(id)s
+"""
+
+
+class PostgresStore(StoreFunctions):
+    """
+    ports.Store over psycopg 3.
+
+    Every call is tried up to three times when the connection breaks or the server is away, on a fresh connection each
+    time, and may also be repeated by the caller: each is idempotent. Belongs to one event loop.
+
+    Args:
+        dsn: what libpq understands, as `host=... dbname=...` or postgresql://...
+        application_name: shown in pg_stat_activity, so that an administrator sees which worker a connection is.
+    """
+
+    def __init__(self, dsn: str, *, application_name: str) -> None:
+        self._connections = Connections(dsn, application_name=application_name)
+
+    async def call(self, function: str, **parameters: Any) -> dict[str, Any]:
+        from psycopg.types.json import Jsonb
+
+        arguments = ", ".join(f"{name} => %({name})s::{_CASTS[type(value)]}" for name, value in parameters.items())
+        bound = {name: Jsonb(value) if _CASTS[type(value)] == "jsonb" else value for name, value in parameters.items()}
+        answer = await self._value(f"select public.{function}({arguments})", bound)  # noqa: S608 - names are our own
+        assert isinstance(answer, dict)
+        return answer
+
+    async def enqueue(self, meeting: NewMeeting) -> UUID:
+        meeting_id = meeting.id or uuid4()
+        await self._rows(_ENQUEUE, {**wire.storable(meeting.model_dump()), "id": meeting_id})
+        return meeting_id
+
+    async def meetings(self, status: MeetingStatus | None = None, *, limit: int = 100) -> tuple[Meeting, ...]:
+        rows = await self._rows(_MEETINGS, {"status": status and status.value, "limit": limit})
+        return tuple(wire.meeting(row[0]) for row in rows)
+
+    async def meeting(self, meeting_id: UUID) -> MeetingDetail | None:
+        row = await self._value(_MEETING_DETAIL, {"id": meeting_id})
+        return None if row is None else wire.meeting_detail(row)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    async def _value(self, statement: str, parameters: dict[str, Any]) -> Any:
+        rows = await self._rows(statement, parameters)
+        return rows[0][0] if rows else None
+
+    async def _rows(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        tries = AsyncRetrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_attempt(NUM_TRIES),
+            wait=wait_random_exponential(multiplier=0.2, max=2),
+            reraise=True,
+        )
+        try:
+            return await tries(self._once, statement, parameters)
+        except (psycopg.Error, OSError) as error:  # OSError holds TimeoutError
+            raise mapped(error) from error
+
+    async def _once(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        # the server ends a statement by itself; this bound is for a server that does not answer at all
+        try:
+            async with asyncio.timeout(STATEMENT_TIMEOUT_S + 15), self._connections.lend() as connection:
+                cursor = await connection.execute(statement.encode(), parameters)
+                return await cursor.fetchall() if cursor.description else []
+        except Exception as error:
+            if is_transient(error):
+                await self._connections.drop_idle()
+            raise

@@ -1,0 +1,139 @@
+"""
+How values travel between a worker and the SQL functions, whichever transport carries them.
+
+Words are compact arrays, `[text, start_s, end_s, confidence]`: a third of the bytes of objects, and a meeting has ten
+thousand of them. Fields that a newer database adds to an answer are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from worker.models import (
+    BeatAnswer,
+    Claim,
+    ClaimAnswer,
+    FleetStatus,
+    HeartbeatAnswer,
+    KnownSpeaker,
+    Meeting,
+    MeetingDetail,
+    MeetingSpeaker,
+    MeetingSummary,
+    ProcessingResult,
+    Registration,
+    TranscriptSegment,
+    WorkerInfo,
+    WorkerState,
+    WriteAnswer,
+)
+
+Json = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def known_fields(model: type[Model], row: Mapping[str, Any]) -> Model:
+    """Read `row` as `model`, leaving out what this version does not know."""
+    return model.model_validate({name: row[name] for name in model.model_fields if name in row})
+
+
+# --- to the database ---------------------------------------------------------------------------------------------
+
+
+def storable(value: Any) -> Any:
+    """`value` with text that Postgres can hold: no NUL, no half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    if isinstance(value, float) and value != value:  # NaN has no place in JSON
+        return None
+    return value
+
+
+def result_payload(result: ProcessingResult) -> Json:
+    """What worker_complete_v1 takes. The language that was heard stands in `result`: the column is the wish."""
+    payload = result.model_dump(mode="json", exclude={"segments", "language"})
+    payload["segments"] = [_segment_payload(segment) for segment in result.segments]
+    payload["num_segments"] = len(result.segments)
+    payload["result"] = {"language": result.language, **payload["result"]}
+    return _storable_object(payload)
+
+
+def _segment_payload(segment: TranscriptSegment) -> Json:
+    payload = segment.model_dump(mode="json", exclude={"words"})
+    payload["words"] = [[word.text, word.start_s, word.end_s, word.confidence] for word in segment.words]
+    return payload
+
+
+def worker_payload(worker: WorkerInfo, schema: list[str]) -> Json:
+    """What worker_register_v1 takes; `schema` names the migrations this version knows."""
+    payload = worker.model_dump(mode="json", include={"name", "version", "system"})
+    return _storable_object({**payload, "schema": schema})
+
+
+def _storable_object(payload: Json) -> Json:
+    cleaned = storable(payload)
+    assert isinstance(cleaned, dict)
+    return cleaned
+
+
+# --- from the database -------------------------------------------------------------------------------------------
+
+
+def registration(answer: Json) -> Registration:
+    return known_fields(Registration, answer)
+
+
+def claim_answer(answer: Json) -> ClaimAnswer:
+    claim = answer.get("claim")
+    if claim is not None:
+        claim = known_fields(Claim, {**claim, "meeting": meeting(claim["meeting"])})
+    return known_fields(ClaimAnswer, {**answer, "claim": claim})
+
+
+def heartbeat_answer(answer: Json) -> HeartbeatAnswer:
+    return HeartbeatAnswer(
+        jobs=tuple(known_fields(BeatAnswer, job) for job in answer["jobs"]),
+        draining=answer["draining"],
+        registered=answer["outcome"] != "unregistered",
+    )
+
+
+def write_answer(answer: Json) -> WriteAnswer:
+    return known_fields(WriteAnswer, answer)
+
+
+def fleet_status(answer: Json) -> FleetStatus:
+    workers = tuple(known_fields(WorkerState, worker) for worker in answer["workers"])
+    return known_fields(FleetStatus, {**answer, "workers": workers})
+
+
+def known_speakers(answer: Json) -> tuple[KnownSpeaker, ...]:
+    return tuple(known_fields(KnownSpeaker, speaker) for speaker in answer["speakers"])
+
+
+def meeting(row: Json) -> Meeting:
+    return known_fields(Meeting, row)
+
+
+def meeting_detail(row: Json) -> MeetingDetail:
+    """From one object {meeting, segments, speakers, summary}, each a row or a list of rows."""
+    summary = row["summary"]
+    return MeetingDetail(
+        meeting=meeting(row["meeting"]),
+        segments=tuple(_segment(segment) for segment in row["segments"]),
+        speakers=tuple(known_fields(MeetingSpeaker, speaker) for speaker in row["speakers"]),
+        summary=None if summary is None else known_fields(MeetingSummary, summary),
+    )
+
+
+def _segment(row: Json) -> TranscriptSegment:
+    names = ("text", "start_s", "end_s", "confidence")
+    words = [dict(zip(names, word, strict=True)) for word in row["words"]]
+    return known_fields(TranscriptSegment, {**row, "index": row["segment_index"], "words": words})
