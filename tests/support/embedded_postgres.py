@@ -15,8 +15,8 @@ from worker.adapters.embedded_postgres import EmbeddedPostgres
 @contextlib.contextmanager
 def reachable_directory() -> Iterator[Path]:
     """
-    A directory that the server's account may enter. pytest's tmp_path is closed to others, so as root each cluster in it
-    would move to /var/lib.
+    A directory that the server's account may enter. pytest's tmp_path is closed to others, so as root each cluster
+    in it would move to /var/lib.
     """
     directory = Path(tempfile.mkdtemp(prefix="pcw-test-", dir="/tmp"))
     if os.geteuid() == 0:

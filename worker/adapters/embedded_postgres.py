@@ -42,7 +42,8 @@ _SETTINGS = {
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# not synchronous_commit: without it commits would not even survive a kill of the server
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
@@ -59,7 +60,8 @@ class EmbeddedPostgres:
     Args:
         base_dir: where the cluster is; created when missing.
         port: also listen on 127.0.0.1, with passwords (none is set at first); None: reachable by the socket only.
-        durable: False gives up fsync, for tests. All users of one directory should agree.
+        durable: False gives up fsync, for tests: commits survive every kill, but not a power cut. All users of one
+            directory should agree; who adopts a server takes it as it is.
         service_dir: as root, for what the server's account could not reach otherwise.
     """
 
@@ -151,7 +153,7 @@ class EmbeddedPostgres:
         self._clear_the_dead(home)
         install = runnable_install(self._wheel, home.account, self._service_dir, home.major)
         if home.major is None:
-            _create_cluster(home, install)
+            _create_cluster(home, install, durable=self._durable)
         self._start_server(home, install)
         conninfo = self._running(home)
         if conninfo is None:
@@ -199,6 +201,7 @@ class EmbeddedPostgres:
         done = home.account.run(argv, cwd=home.path, output=subprocess.DEVNULL)
         if done.returncode != 0 and not end(home.tag):
             raise _failure(home, "The embedded database does not stop.")
+        home.forget_short_socket_dir(self._socket_port)
 
     @property
     def _socket_port(self) -> int:
@@ -213,13 +216,14 @@ class EmbeddedPostgres:
             )
 
 
-def _create_cluster(home: Home, install: Install) -> None:
+def _create_cluster(home: Home, install: Install, *, durable: bool) -> None:
     """initdb into a directory of its own, then one rename: a cluster is there completely or not at all."""
     fresh = Path(tempfile.mkdtemp(prefix=f"new-{home.tag}-", dir=home.path))
     home.account.give(fresh)
     argv = [install.program("initdb"), "-D", fresh.name, "-U", "postgres", "-E", "UTF8", "--no-instructions"]
     argv += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # the same order on every PC
     argv += ["--auth-local=trust", "--auth-host=scram-sha-256"]  # the socket is guarded by its directory's mode
+    argv += [] if durable else ["--no-sync"]
     done = home.account.run(argv, cwd=home.path, output=subprocess.PIPE, timeout_s=_INITDB_TIMEOUT_S)
     if done.returncode != 0:
         shutil.rmtree(fresh, ignore_errors=True)

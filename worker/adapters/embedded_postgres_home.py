@@ -63,6 +63,12 @@ class Home:
             return beside
         return _SHORT_DIR / f"{self.tag}-{self.account.uid}"
 
+    def forget_short_socket_dir(self, port: int) -> None:
+        directory = self.socket_dir(port)
+        if directory.parent == _SHORT_DIR:
+            with contextlib.suppress(OSError):  # only tidiness: not empty, or gone
+                directory.rmdir()
+
     def open_lock(self, name: str) -> int:
         """A file to flock: owned like its directory, so that root and the owner can take turns."""
         fd = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

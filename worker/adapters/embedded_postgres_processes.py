@@ -28,8 +28,9 @@ def _has(entry: os.DirEntry[str], tag: str) -> bool:
         command = Path(entry.path, "cmdline").read_bytes().decode(errors="replace")
     except OSError:  # it has just ended
         return False
-    program = Path(command.split("\0", 1)[0].split(":", 1)[0]).name  # "/.../bin/postgres" or "postgres: tag: walwriter"
-    return program in _PROGRAMS and tag in command
+    first = command.split("\0", 1)[0]  # "/.../bin/postgres", or a title such as "postgres: TAG: walwriter"
+    is_server = first.startswith("postgres: ") or Path(first).name in _PROGRAMS
+    return is_server and tag in command
 
 
 def end(tag: str, *, grace_s: float = 3.0) -> bool:
