@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import os
 import shutil
 import signal
@@ -37,6 +38,8 @@ from worker.ports import Report
 
 POLL_S = 0.005
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_WORDS = tuple(
     Word(text=text, start_s=index * 0.5, end_s=index * 0.5 + 0.4, confidence=0.9)
     for index, text in enumerate(("the", "meeting", "begins", "now", "thank", "you", "very", "much"))
@@ -55,7 +58,8 @@ class Script(Value):
     count_file: Path | None = None
     print_bytes: int = 0  # half to stdout, half to stderr
     allocate_bytes: int = 0  # kept, as a leak would
-    grandchild: Path | None = None  # start `sleep` in a process of its own and write its pid here
+    grandchild: Path | None = None  # start another process, as a library might, and write its pid here
+    escapes: bool = False  # ... in a session of its own, holding on to every file descriptor
     garbage: str | None = None  # written to the protocol's channel, as a stray file descriptor would
     kill_signal: int | None = None  # this process ends itself
     exit_status: int | None = None  # likewise, with os._exit
@@ -85,6 +89,7 @@ class Scripted:
 
     def _act(self, stage: str, report: Report, recording: Path | None = None) -> Script:
         script = Script.model_validate({**self._script, **scripts_in(recording).get(stage, {})})
+        logger.debug("script_acted", extra={"acted": stage})
         if script.touch:
             script.touch.touch()
         if script.only_first is None or count(script) <= script.only_first:
@@ -99,14 +104,23 @@ class Scripted:
                 stream.write("y" * 79 + "\n")
         self._leaked += b"\1" * script.allocate_bytes
         if script.grandchild:
-            process = subprocess.Popen(["sleep", "600"])
-            script.grandchild.write_text(str(process.pid))
+            script.grandchild.write_text(str(run_away() if script.escapes else subprocess.Popen(["sleep", "600"]).pid))
         if script.garbage is not None:
             os.write(int(sys.argv[2]), script.garbage.encode("latin-1"))
         die(script)
         while script.hang:
             time.sleep(60.0)
         complain(script)
+
+
+def run_away() -> int:
+    """Fork without exec. Returns the pid."""
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        time.sleep(600.0)
+        os._exit(0)
+    return pid
 
 
 def die(script: Script) -> None:
