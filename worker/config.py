@@ -162,8 +162,8 @@ def load_settings(
             _explain(item) for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
     problems += _missing(values, set(needs))
-    if settings is not None and Need.WORKER in set(needs):
-        problems += _make_directories(settings)
+    if settings is not None:
+        problems += _make_directories(settings, _directories(set(needs), settings))
     if problems or settings is None:
         raise ConfigurationError(
             "The settings are not right:\n" + "\n".join(f"  {p}" for p in problems), problems=problems
@@ -215,9 +215,15 @@ def _missing(values: Mapping[str, str], needs: set[Need]) -> list[str]:
     return problems
 
 
-def _make_directories(settings: Settings) -> list[str]:
+def _directories(needs: set[Need], settings: Settings) -> list[str]:
+    """The directories that a command writes into."""
+    names = ["storage_dir"] if Need.DATABASE in needs and settings.database_url is not None else []
+    return [*names, "audio_temp_dir", "model_cache_dir", "log_dir"] if Need.WORKER in needs else names
+
+
+def _make_directories(settings: Settings, names: list[str]) -> list[str]:
     problems = []
-    for name in ("audio_temp_dir", "model_cache_dir", "log_dir"):
+    for name in names:
         folder: Path = getattr(settings, name)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -226,7 +226,8 @@ class PCWorker:
 
     async def _work(self, job: Job) -> None:
         try:
-            self.num_completed += await self._runner.run(job)
+            is_completed = await self._runner.run(job)
+            self.num_completed += is_completed  # not in one line: the old value would be read before the await
         finally:
             del self._jobs[job.claim.token]
             self._wake.set()

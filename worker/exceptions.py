@@ -32,6 +32,7 @@ Everything that can go wrong, as one tree.
      |   +- ChildStalledError                  the process was silent for too long, and was killed
      |   +- DeadlineExceededError              the meeting took longer than it may
      +- DiskFullError
+     +- OutOfMemoryError                       this PC's memory, not the GPU's
      +- LeaseLostError                         the meeting is no longer ours
      |   +- MeetingCancelledError              somebody cancelled it
      |   +- MeetingGoneError                   somebody deleted it
@@ -270,6 +271,13 @@ class DiskFullError(PCWorkerException):
     disposition = Disposition.INFRASTRUCTURE
     counts_as = FailureKind.INFRASTRUCTURE
     default_message = "The disk of the PC is full. The worker goes on by itself as soon as there is room."
+
+
+class OutOfMemoryError(PCWorkerException):
+    code = "out_of_memory"
+    default_message = (
+        "The PC has too little memory for this recording. It will be tried again, on another PC if there is one."
+    )
 
 
 # --- not failures ------------------------------------------------------------------------------------------------

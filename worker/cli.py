@@ -1,0 +1,299 @@
+"""The command line: `python -m worker`. The only module that prints: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from uuid import UUID
+
+import typer
+
+from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from worker.config import Settings
+    from worker.models import WriteAnswer
+    from worker.ports import Store
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 78  # sysexits.h EX_CONFIG: restarting will not help
+
+cli = typer.Typer(
+    name="worker",
+    help="Turns meeting recordings into speaker-attributed transcripts and summaries.\n\n"
+    "Settings come from the environment and from .env; .env.example explains each.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+MeetingId = Annotated[UUID, typer.Argument(metavar="ID", help="The meeting's id, as `list` shows it.")]
+
+
+class EngineName(StrEnum):
+    SPHINX = "sphinx"
+    WHISPERX = "whisperx"
+
+
+class StatusName(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ShowFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong settings."""
+    try:
+        cli()
+    except (ConfigurationError, WorkerIdTakenError) as error:
+        _complain(error)
+        sys.exit(EXIT_CONFIG)
+    except PCWorkerException as error:
+        _complain(error)
+        sys.exit(EXIT_FAILED)
+
+
+@cli.command()
+def run(
+    once: Annotated[
+        bool, typer.Option("--once", help="End when the queue is empty instead of waiting for more.")
+    ] = False,
+) -> None:
+    """Work: take meetings from the queue until told to stop (SIGTERM, or Ctrl-C; a second one hurries)."""
+    from worker import app
+    from worker.config import Need, load_settings
+    from worker.observe.event_log import EventLog
+    from worker.observe.logs import configure_logging
+
+    settings = load_settings([Need.DATABASE, Need.WORKER])
+    logs = configure_logging(
+        log_dir=settings.log_dir,
+        level=settings.log_level,
+        format=settings.log_format,
+        secrets=settings.secrets(),
+        worker_id=settings.worker_id or "",
+    )
+    with logs:
+        asyncio.run(app.run_worker(settings, once=once, observers=[EventLog()]))
+
+
+@cli.command()
+def demo(
+    audio: Annotated[Path | None, typer.Argument(help="A recording of your own; without it, the sample.")] = None,
+    engine: Annotated[EngineName, typer.Option(help="Who transcribes.")] = EngineName.SPHINX,
+    as_json: AsJson = False,
+) -> None:
+    """See it work: a real recording through a real queue, on a database of its own."""
+    from worker import demo as demonstration
+    from worker import views
+    from worker.models import MeetingStatus
+    from worker.observe.event_log import EventLog
+    from worker.observe.logs import configure_logging
+    from worker.progress import ProgressBars
+
+    people = _console(stderr=as_json)
+    people.print(demonstration.ABOUT_ENGINE[engine])
+    recording = demonstration.Recording(audio, audio.name) if audio else demonstration.sample()
+    settings = demonstration.demo_settings(engine)
+    logs = configure_logging(
+        log_dir=settings.log_dir,
+        level="INFO",
+        format="text",
+        secrets=settings.secrets(),
+        worker_id=settings.worker_id or "",
+        console=False,
+    )
+    with logs, ProgressBars(people) as bars:
+        found = asyncio.run(demonstration.run(settings, recording, [bars, EventLog()]))
+    scores = asyncio.run(demonstration.score(settings, recording, found))
+    people.print()
+    people.print(views.detail(found))
+    if scores is not None:
+        people.print(views.scores(scores))
+    if as_json:
+        _print_json(demonstration.report(found, scores))
+    if found.meeting.status is not MeetingStatus.COMPLETED:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cli.command()
+def enqueue(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings: any audio or video format.")],
+    title: Annotated[str | None, typer.Option(help="Title; the file's name if not given.")] = None,
+    language: Annotated[str | None, typer.Option(help="Spoken language, such as en; found out if not given.")] = None,
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    min_speakers: Annotated[int | None, typer.Option(min=1, help="At least so many people speak.")] = None,
+    max_speakers: Annotated[int | None, typer.Option(min=1, help="At most so many people speak.")] = None,
+) -> None:
+    """Put recordings into the queue; prints the id of each meeting."""
+    from worker import app
+    from worker.models import NewMeeting
+
+    if min_speakers and max_speakers and min_speakers > max_speakers:
+        raise typer.BadParameter("--min-speakers is greater than --max-speakers.")
+
+    async def work(settings: Settings, store: Store) -> None:
+        for file in files:
+
+            def asked_for(meeting_id: UUID, audio_path: str, file: Path = file) -> NewMeeting:
+                return NewMeeting(
+                    id=meeting_id,
+                    title=title or file.name,
+                    audio_path=audio_path,
+                    language=language,
+                    priority=priority,
+                    min_speakers=min_speakers,
+                    max_speakers=max_speakers,
+                )
+
+            typer.echo(await app.enqueue(settings, store, file, asked_for))
+
+    _with_store(work)
+
+
+@cli.command(name="list")
+def list_meetings(
+    status: Annotated[StatusName | None, typer.Option(help="Only meetings with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Show meetings, newest first."""
+    from worker import views
+    from worker.models import MeetingStatus
+
+    wanted = MeetingStatus(status) if status else None
+    meetings = _with_store(lambda _, store: store.meetings(wanted, limit=limit))
+    if as_json:
+        _print_json({"meetings": [meeting.model_dump(mode="json", exclude={"result"}) for meeting in meetings]})
+    elif meetings:
+        _console().print(views.meetings_table(meetings))
+    else:
+        _console(stderr=True).print("No meetings. Add one with `python -m worker enqueue FILE`.")
+
+
+@cli.command()
+def status(as_json: AsJson = False) -> None:
+    """Show the queue, the workers, and what each is doing."""
+    from worker import views
+
+    state = _with_store(lambda _, store: store.status())
+    if as_json:
+        _print_json(state.model_dump(mode="json"))
+    else:
+        _console().print(views.fleet(state))
+
+
+@cli.command()
+def show(
+    meeting_id: MeetingId,
+    format: Annotated[ShowFormat, typer.Option(help="text: for reading; json: everything.")] = ShowFormat.TEXT,
+    as_json: AsJson = False,
+) -> None:
+    """Show one meeting: status, transcript, summary."""
+    from worker import views
+
+    found = _with_store(lambda _, store: store.meeting(meeting_id))
+    if found is None:
+        _refuse(f"There is no meeting {meeting_id}. `python -m worker list` shows those there are.")
+    elif as_json or format is ShowFormat.JSON:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        _console().print(views.detail(found))
+
+
+@cli.command()
+def retry(
+    meeting_id: MeetingId,
+    replace_edits: Annotated[
+        bool, typer.Option("--replace-edits", help="Also when that replaces text corrected by hand.")
+    ] = False,
+) -> None:
+    """Put a failed, cancelled or completed meeting back into the queue."""
+    answer = _with_store(lambda _, store: store.retry(meeting_id, replace_edits=replace_edits))
+    _report(answer, meeting_id, "The meeting is pending again.", wanted=("pending", "already_done"))
+
+
+@cli.command()
+def cancel(meeting_id: MeetingId) -> None:
+    """Cancel a pending meeting, or one in progress: its worker stops within half a minute."""
+    answer = _with_store(lambda _, store: store.cancel(meeting_id))
+    _report(answer, meeting_id, "The meeting is cancelled.", wanted=("cancelled", "already_done"))
+
+
+@cli.command()
+def migrate(
+    print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL instead of running it.")] = False,
+) -> None:
+    """Bring the database up to date."""
+    from worker import app
+    from worker.config import Need, load_settings
+
+    if print_sql:
+        typer.echo(app.migration_script())
+        return
+    applied = asyncio.run(app.migrate(load_settings([Need.DATABASE])))
+    people = _console(stderr=True)
+    for name in applied:
+        people.print(f"applied {name}")
+    people.print("The database is up to date.")
+
+
+# --- what the commands share -------------------------------------------------------------------------------------
+
+
+def _with_store(work: Callable[[Settings, Store], Awaitable[T]]) -> T:
+    from worker import app
+    from worker.config import Need, load_settings
+
+    settings = load_settings([Need.DATABASE])
+
+    async def opened() -> T:
+        async with app.opened_store(settings) as store:
+            return await work(settings, store)
+
+    return asyncio.run(opened())
+
+
+def _report(answer: WriteAnswer, meeting_id: UUID, done: str, *, wanted: tuple[str, ...]) -> None:
+    if answer.outcome in wanted:
+        _console(stderr=True).print(answer.message or done)
+    elif answer.outcome == "gone":
+        _refuse(f"There is no meeting {meeting_id}. `python -m worker list` shows those there are.")
+    else:
+        _refuse(answer.message or f"That is not possible: {answer.outcome}.")
+
+
+def _refuse(message: str) -> None:
+    _console(stderr=True).print(message, style="red")
+    raise typer.Exit(EXIT_FAILED)
+
+
+def _complain(error: PCWorkerException) -> None:
+    typer.secho(f"{error} [{error.code}]", fg="red", err=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

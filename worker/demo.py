@@ -1,0 +1,111 @@
+"""`make demo`: a real recording through a real queue, on a database of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from worker import app
+from worker.config import Need, Settings, load_settings
+from worker.exceptions import ConfigurationError
+from worker.models import MeetingDetail, NewMeeting, Scores, SpeakerTurn
+from worker.ports import Observer
+
+DEMO_DIR = Path("demo_data")
+SAMPLE = "pyannote/audio/sample/sample"
+
+ABOUT_ENGINE = {
+    "sphinx": (
+        "Engine: PocketSphinx, because it needs no download; its text of a conversation is rough. "
+        "With WhisperX: make demo ENGINE=whisperx (fetches a model of 0.5 GB once, or set WHISPER_MODEL to a folder)."
+    ),
+    "whisperx": "Engine: WhisperX; its model is fetched once if it is not in MODEL_CACHE_DIR yet.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What the demo transcribes, and the reference to score it with where there is one."""
+
+    audio: Path
+    title: str
+    reference_rttm: Path | None = None
+    reference_stm: Path | None = None
+
+
+def sample() -> Recording:
+    """The two-speaker telephone conversation inside the pyannote.audio wheel, read as files (nothing is imported)."""
+    wheel = importlib.metadata.distribution("pyannote.audio")
+    files = {suffix: Path(str(wheel.locate_file(f"{SAMPLE}.{suffix}"))) for suffix in ("wav", "rttm", "stm")}
+    missing = [path.name for path in files.values() if not path.is_file()]
+    if missing:
+        raise ConfigurationError(f"The installed pyannote.audio has no {', '.join(missing)}. Run `make install` again.")
+    return Recording(files["wav"], "Sample: a telephone conversation", files["rttm"], files["stm"])
+
+
+def demo_settings(engine: str) -> Settings:
+    """A database and folders of its own, beside whatever .env says; engine settings come from the environment."""
+    DEMO_DIR.mkdir(exist_ok=True)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SUPABASE_")}
+    own = {
+        "DATABASE_URL": f"embedded:{DEMO_DIR / 'postgres'}",
+        "STORAGE_DIR": str(DEMO_DIR / "recordings"),
+        "AUDIO_TEMP_DIR": str(DEMO_DIR / "temp_audio"),
+        "LOG_DIR": str(DEMO_DIR / "logs"),
+        "WORKER_ID": f"demo-{DEMO_DIR.stat().st_ino}",  # two demos of one folder would share its database
+        "ASR_ENGINE": engine,
+    }
+    return load_settings([Need.DATABASE, Need.WORKER], environ={**environ, **own}, env_file=None)
+
+
+async def run(settings: Settings, recording: Recording, observers: Iterable[Observer]) -> MeetingDetail:
+    """Enqueue the recording, run the worker until the queue is empty, and read back what it wrote."""
+
+    def asked_for(meeting_id: UUID, audio_path: str) -> NewMeeting:
+        return NewMeeting(id=meeting_id, title=recording.title, audio_path=audio_path)
+
+    async with app.opened_store(settings) as store:
+        meeting_id = await app.enqueue(settings, store, recording.audio, asked_for)
+        await app.run_worker(settings, once=True, observers=observers)
+        found = await store.meeting(meeting_id)
+    if found is None:
+        raise LookupError(f"meeting {meeting_id} is gone")
+    return found
+
+
+async def score(settings: Settings, recording: Recording, found: MeetingDetail) -> Scores | None:
+    """How far the result is from the reference; None when there is none."""
+    if recording.reference_rttm is None or recording.reference_stm is None or found.meeting.result is None:
+        return None
+    turns = tuple(
+        SpeakerTurn(label=label, start_s=start_s, end_s=end_s)
+        for label, start_s, end_s in found.meeting.result["turns"]
+    )
+    return await app.score(settings, recording.reference_rttm, recording.reference_stm, turns, found.segments)
+
+
+def report(found: MeetingDetail, scores: Scores | None) -> dict[str, Any]:
+    """What `demo --json` prints."""
+    meeting, result = found.meeting, found.meeting.result or {}
+    return {
+        "meeting_id": str(meeting.id),
+        "status": meeting.status.value,
+        "error_code": meeting.error_code,
+        "error_message": meeting.error_message,
+        "engine": (result.get("asr") or {}).get("engine"),
+        "model": (result.get("asr") or {}).get("model"),
+        "diarizer": (result.get("diarization") or {}).get("diarizer"),
+        "duration_s": meeting.duration_s,
+        "num_speakers": len(found.speakers),
+        "num_segments": len(found.segments),
+        "num_words": sum(len(segment.words) for segment in found.segments),
+        "der": scores.der if scores else None,
+        "wer": scores.wer if scores else None,
+        "stage_seconds": result.get("stage_seconds", {}),
+        "warnings": [warning.model_dump(mode="json") for warning in meeting.warnings],
+    }

@@ -1,0 +1,75 @@
+"""Events as log lines. No transcript text, no title: a log is read by more people than a meeting."""
+
+from __future__ import annotations
+
+import logging
+
+from worker import events
+from worker.observe.logs import bind_to_task
+
+logger = logging.getLogger("worker")
+
+
+class EventLog:
+    """An Observer. The names in the log are the event classes' names in snake case and are never changed."""
+
+    def __call__(self, event: object) -> None:
+        match event:
+            case events.MeetingClaimed(meeting_id, token, attempt):
+                bind_to_task(meeting_id=str(meeting_id), stage=None)
+                self._info("meeting_claimed", token=token, attempt=attempt)
+            case events.StageStarted(_, stage):
+                bind_to_task(stage=stage.value)
+                self._info("stage_started")
+            case events.StageProgressed(_, _, progress):
+                logger.debug("stage_progressed", extra={"fields": {"progress": round(progress, 3)}})
+            case events.StageFinished(_, stage, seconds, reused):
+                bind_to_task(stage=stage.value)
+                self._info("stage_finished", seconds=round(seconds, 3), reused=reused)
+            case events.StageDegraded(_, _, code, error):
+                self._warning("stage_degraded", error, code=code)
+            case events.MeetingCompleted(_, outcome, seconds, audio_s):
+                self._info(
+                    "meeting_completed", outcome=outcome, seconds=round(seconds, 3), audio_s=round(audio_s, 3)
+                )
+            case events.MeetingFailed(_, outcome, code, _, error):
+                self._error("meeting_failed", error, outcome=outcome, code=code)
+            case events.MeetingReleased(_, outcome):
+                self._info("meeting_released", outcome=outcome)
+            case events.MeetingDropped(_, outcome):
+                self._info("meeting_dropped", outcome=outcome)
+            case _:
+                self._of_worker(event)
+
+    def _of_worker(self, event: object) -> None:
+        match event:
+            case events.WorkerStarted(worker_id, num_replayed, num_taken_over):
+                self._info("worker_started", worker=worker_id, replayed=num_replayed, taken_over=num_taken_over)
+            case events.WorkerStopped(worker_id, num_completed):
+                self._info("worker_stopped", worker=worker_id, completed=num_completed)
+            case events.DrainStarted(num_running, grace_s):
+                self._info("drain_started", running=num_running, grace_s=grace_s)
+            case events.StoreUnavailable(call, code, retry_in_s):
+                logger.warning(
+                    "store_unavailable",
+                    extra={"fields": {"call": call, "code": code, "retry_in_s": round(retry_in_s, 1)}},
+                )
+            case events.StoreRecovered(call):
+                self._info("store_recovered", call=call)
+            case events.ResultReplayed(meeting_id, outcome):
+                self._info("result_replayed", meeting_id=str(meeting_id), outcome=outcome)
+            case _:
+                logger.debug("%s", type(event).__name__)
+
+    def _info(self, name: str, **fields: object) -> None:
+        logger.info(name, extra={"fields": fields})
+
+    def _warning(self, name: str, error: BaseException, **fields: object) -> None:
+        logger.warning(name, exc_info=error, extra={"fields": fields | _details(error)})
+
+    def _error(self, name: str, error: BaseException, **fields: object) -> None:
+        logger.error(name, exc_info=error, extra={"fields": fields | _details(error)})
+
+
+def _details(error: BaseException) -> dict[str, object]:
+    return dict(getattr(error, "details", {}))

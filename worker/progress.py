@@ -1,0 +1,58 @@
+"""Progress bars from events: one line per stage of each meeting. Draws only while it is live."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from worker import events
+from worker.models import Stage
+
+
+class ProgressBars:
+    """An Observer; on a console that is no terminal it writes one line per finished stage instead."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[tuple[UUID, Stage], TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, event: object) -> None:
+        match event:
+            case events.StageStarted(meeting_id, stage):
+                self._tasks[meeting_id, stage] = self._bars.add_task(stage, total=1.0)
+            case events.StageProgressed(meeting_id, stage, progress):
+                if (meeting_id, stage) in self._tasks:
+                    self._bars.update(self._tasks[meeting_id, stage], completed=progress)
+            case events.StageFinished(meeting_id, stage, seconds, reused):
+                self._finish(meeting_id, stage, seconds, reused)
+            case events.MeetingFailed(_, outcome, code, stage):
+                self._console.print(f"{stage or 'start'}: {code} ({outcome})", style="red")
+            case events.StoreUnavailable(call, code, pause_s):
+                self._console.print(f"{call}: {code}, again in {pause_s:.0f} s", style="yellow")
+            case _:
+                pass
+
+    def _finish(self, meeting_id: UUID, stage: Stage, seconds: float, reused: bool) -> None:
+        if (meeting_id, stage) in self._tasks:
+            self._bars.update(self._tasks.pop((meeting_id, stage)), completed=1.0)
+        if not self._console.is_terminal:
+            self._console.print(f"{stage:<12} {'kept from before' if reused else f'{seconds:.1f} s'}")

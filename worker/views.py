@@ -1,0 +1,184 @@
+"""How things look on a terminal: from values to rich renderables. Prints nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Stage, SummaryItem
+
+COLOURS = {
+    MeetingStatus.PENDING: "yellow",
+    MeetingStatus.PROCESSING: "cyan",
+    MeetingStatus.COMPLETED: "green",
+    MeetingStatus.FAILED: "red",
+    MeetingStatus.CANCELLED: "magenta",
+}
+VOICES = ("cyan", "green", "yellow", "magenta", "blue", "red")
+
+
+def clock_time(seconds: float) -> str:
+    """65.2 -> 1:05, 3725.0 -> 1:02:05"""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ago(seconds: float) -> str:
+    """A span of time in the largest unit that fits: 40 s, 12 min, 3 h, 2 d."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def meetings_table(meetings: Iterable[Meeting]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("id", "title", "status", "stage", "length", "worker", "error"):
+        table.add_column(heading, overflow="fold" if heading in ("id", "error") else "ellipsis")
+    for meeting in meetings:
+        table.add_row(
+            str(meeting.id),
+            Text(meeting.title or ""),
+            Text(meeting.status, style=COLOURS[meeting.status]),
+            _stage(meeting.stage, meeting.progress),
+            clock_time(meeting.duration_s) if meeting.duration_s is not None else "",
+            Text(meeting.processed_by or ""),
+            Text(meeting.error_code or ""),
+        )
+    return table
+
+
+def _stage(stage: str | None, progress: float | None) -> str:
+    if stage is None:
+        return ""
+    return stage if progress is None else f"{stage} {progress:.0%}"
+
+
+def fleet(status: FleetStatus) -> RenderableType:
+    """The queue in one line, then each worker and what it is doing."""
+    counts = Text("  ").join(
+        Text(f"{status.counts.get(kind, 0)} {kind}", style=COLOURS[kind]) for kind in MeetingStatus
+    )
+    parts: list[RenderableType] = [counts]
+    if status.oldest_pending_s is not None:
+        parts.append(Text(f"The oldest pending meeting has waited {ago(status.oldest_pending_s)}."))
+    if not status.workers:
+        parts.append(Text("No worker has ever registered. Start one with `python -m worker run`.", style="yellow"))
+        return Group(*parts)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("worker", "host", "version", "state", "last seen", "doing"):
+        table.add_column(heading)
+    for worker in status.workers:
+        state = "draining" if worker.alive and worker.draining else "alive" if worker.alive else "not seen"
+        doing = "\n".join(
+            f"{work.title or work.meeting_id} - {_stage(work.stage, work.progress)} (for {ago(work.running_s)})"
+            for work in worker.meetings
+        )
+        table.add_row(
+            Text(worker.worker_id),
+            Text(worker.hostname),
+            worker.version,
+            Text(state, style="green" if state == "alive" else "yellow"),
+            f"{ago(worker.last_seen_s)} ago",
+            Text(doing or "-"),
+        )
+    return Group(*parts, Text(), table)
+
+
+def detail(found: MeetingDetail) -> RenderableType:
+    """Everything about one meeting: status, warnings, transcript, summary, seconds per stage."""
+    meeting = found.meeting
+    parts: list[RenderableType] = [_headline(meeting)]
+    if meeting.error_message:
+        parts.append(Text(f"{meeting.error_message} [{meeting.error_code}]", style="red"))
+    parts += [Text(f"Warning: {w.message} [{w.code}]", style="yellow") for w in meeting.warnings]
+    if found.segments:
+        parts += [Text(), Text("Transcript", style="bold"), transcript(found)]
+    if found.summary is not None:
+        parts += [Text(), summary(found.summary)]
+    if meeting.result and meeting.result.get("stage_seconds"):
+        parts += [Text(), stage_seconds(meeting.result["stage_seconds"])]
+    return Group(*parts)
+
+
+def _headline(meeting: Meeting) -> Text:
+    line = Text.assemble(
+        (meeting.title or "(no title)", "bold"), "  ", (meeting.status, COLOURS[meeting.status]), f"  {meeting.id}"
+    )
+    if meeting.status is MeetingStatus.PROCESSING:
+        line.append(f"  {_stage(meeting.stage, meeting.progress)}")
+    if meeting.duration_s is not None:
+        line.append(f"  {clock_time(meeting.duration_s)}")
+    return line
+
+
+def transcript(found: MeetingDetail) -> Table:
+    names = {speaker.label: speaker.name or speaker.label for speaker in found.speakers}
+    colours = {label: VOICES[i % len(VOICES)] for i, label in enumerate(names)}
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for segment in found.segments:
+        label = segment.speaker_label or ""
+        table.add_row(
+            f"{clock_time(segment.start_s)} - {clock_time(segment.end_s)}",
+            Text(names.get(label, label), style=colours.get(label, "")),
+            Text(segment.text),
+        )
+    return table
+
+
+def summary(value: MeetingSummary) -> RenderableType:
+    made = "sentences picked from the transcript" if value.method == "extractive" else f"written by {value.model}"
+    parts: list[RenderableType] = [
+        Text.assemble(("Summary", "bold"), (f" ({made})", "dim")),
+        Padding(Text(value.overview), (0, 2)),
+    ]
+    sections = {
+        "Key points": value.key_points,
+        "Decisions": value.decisions,
+        "Action items": value.action_items,
+        "Open questions": value.open_questions,
+        "Topics": value.topics,
+    }
+    for heading, items in sections.items():
+        if items:
+            parts += [Text(heading, style="bold"), *_items(items)]
+    return Group(*parts)
+
+
+def _items(items: Iterable[SummaryItem]) -> Iterator[RenderableType]:
+    for item in items:
+        start = f"{clock_time(item.start_s)}  " if item.start_s is not None else ""
+        owner = f"  ({', '.join(filter(None, (item.owner, item.due)))})" if item.owner or item.due else ""
+        yield Padding(Text(f"- {start}{item.text}{owner}"), (0, 2))
+
+
+def stage_seconds(seconds: dict[str, float]) -> Text:
+    known = [stage for stage in Stage if stage in seconds]
+    return Text("Seconds per stage: " + "  ".join(f"{stage} {seconds[stage]:.1f}" for stage in known), style="dim")
+
+
+def meeting_text(found: MeetingDetail) -> str:
+    """The transcript as plain text, one segment a line: [0:05] Name: words."""
+    names = {speaker.label: speaker.name or speaker.label for speaker in found.speakers}
+    lines = [
+        f"[{clock_time(s.start_s)}] {names.get(s.speaker_label or '', s.speaker_label or 'unknown')}: {s.text}"
+        for s in found.segments
+    ]
+    return "\n".join(lines)
+
+
+def scores(value: Scores) -> Text:
+    """What `make demo` reached on its sample."""
+    return Text(
+        f"Against the reference: word error rate {value.wer:.1%}, diarization error rate {value.der:.1%} "
+        f"(collar 0, overlap counted; {value.num_reference_speakers} people speak)",
+        style="bold",
+    )
