@@ -134,21 +134,16 @@ class Objects:
         self._specs = specs
         self._warm: dict[str, Any] = {}
 
-    def method(self, name: str, method: str) -> Callable[..., Any]:
-        """Raises ModelUnavailableError when a package that the object needs is not installed."""
+    def get(self, name: str) -> Any:
         if name not in self._warm:
             self._warm[name] = construct(self._specs[name])
-        bound: Callable[..., Any] = getattr(self._warm[name], method)
-        return bound
+        return self._warm[name]
 
 
 def construct(spec: ObjectSpec) -> Any:
     module_name, _, class_name = spec.factory.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module_name), class_name)
-        return factory(**coerce(factory.__init__ if inspect.isclass(factory) else factory, spec.kwargs))
-    except ImportError as error:
-        raise ModelUnavailableError(details_of=class_name, problem=str(error)) from error
+    factory = getattr(importlib.import_module(module_name), class_name)
+    return factory(**coerce(factory.__init__ if inspect.isclass(factory) else factory, spec.kwargs))
 
 
 def coerce(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +160,11 @@ def adapter(hint: Any) -> TypeAdapter[Any]:
 def work(channel: Channel, objects: Objects, call: Call) -> Answer:
     """One call from beginning to end. Whatever goes wrong becomes an answer."""
     try:
-        method = objects.method(call.object, call.method)
+        target = objects.get(call.object)
+    except BaseException as error:  # noqa: BLE001 - as below
+        return Answer(id=call.id, kind=AnswerKind.ERROR, value=report_of_loading(error))
+    try:
+        method = getattr(target, call.method)
         arguments = coerce(method, call.arguments)
         if "report" in inspect.signature(method).parameters:
             arguments["report"] = Reporter(channel, call.id)
@@ -189,6 +188,14 @@ def report_of(error: BaseException) -> ErrorReport:
         message = "This PC has too little memory for the recording. It will be tried again."
         return ErrorReport(code=EngineError.code, message=message, details=details, replace_child=True)
     return ErrorReport(code=PCWorkerException.code, details=details, replace_child=True)
+
+
+def report_of_loading(error: BaseException) -> ErrorReport:
+    """What cannot be constructed is this PC's problem, not the recording's."""
+    report = report_of(error)
+    if isinstance(error, PCWorkerException) or report.code == DiskFullError.code:
+        return report
+    return report.model_copy(update={"code": ModelUnavailableError.code, "message": None})
 
 
 def problem_of(error: BaseException) -> str:
