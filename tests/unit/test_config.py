@@ -1,0 +1,166 @@
+"""Settings: every problem at once, each with its remedy; no secret is ever shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.config import VARIABLES, Need, Settings, load_settings
+from worker.exceptions import ConfigurationError
+
+USERS_NAMES = [
+    "SUPABASE_URL",
+    "SUPABASE_KEY",
+    "WORKER_ID",
+    "WORKER_NAME",
+    "LOG_LEVEL",
+    "ENABLE_GPU",
+    "CUDA_DEVICE",
+    "AUDIO_TEMP_DIR",
+    "MODEL_CACHE_DIR",
+    "MAX_CONCURRENT_JOBS",
+    "POLLING_INTERVAL_SECONDS",
+]
+
+
+def problems_of(*needs: Need, env_file: Path | None = None, **environ: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(needs, environ=environ, env_file=env_file)
+    problems: list[str] = caught.value.details["problems"]
+    assert all(problem in str(caught.value) for problem in problems)
+    return problems
+
+
+def test_the_names_the_user_gave_are_kept() -> None:
+    assert set(USERS_NAMES) <= set(VARIABLES)
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    settings = load_settings(environ={}, env_file=None)
+    assert settings.audio_temp_dir == Path("temp_audio")
+    assert (settings.max_concurrent_jobs, settings.polling_interval_seconds) == (2, 5.0)
+    assert settings.asr_engine == "whisperx", "the offline engine is never chosen silently"
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    problems = problems_of(
+        Need.WORKER,
+        Need.DATABASE,
+        SUPABASE_URL="http://example.org",
+        MAX_CONCURRENT_JOBS="many",
+        POLLING_INTERVAL_SECONDS="-1",
+        LOG_LEVEL="LOUD",
+    )
+    named = {problem.split(":")[0] for problem in problems}
+    assert named == {
+        "SUPABASE_URL",
+        "MAX_CONCURRENT_JOBS",
+        "POLLING_INTERVAL_SECONDS",
+        "LOG_LEVEL",
+        "WORKER_ID",
+        "SUPABASE_KEY",
+    }
+
+
+def test_each_problem_ends_with_a_next_action() -> None:
+    problems = problems_of(Need.WORKER, Need.DATABASE, CUDA_DEVICE="first")
+    assert len(problems) == 3
+    assert all(problem.endswith(".") and len(problem.split(". ")) >= 2 for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://x.supabase.co", "http://localhost:54321", "http://127.0.0.1:1", "http://[::1]:1"]
+)
+def test_https_or_this_machine_is_accepted(url: str) -> None:
+    assert load_settings(environ={"SUPABASE_URL": url, "SUPABASE_KEY": "k"}, env_file=None).supabase_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x.supabase.co", "http://localhost.evil.org", "ftp://x", "x.supabase.co", "https://"]
+)
+def test_anything_else_is_refused(url: str) -> None:
+    assert "https://" in problems_of(SUPABASE_URL=url, SUPABASE_KEY="k")[0]
+
+
+def test_which_database_is_never_a_guess() -> None:
+    (nothing,) = problems_of(Need.DATABASE)
+    assert "SUPABASE_URL and SUPABASE_KEY, or DATABASE_URL" in nothing
+    (both,) = problems_of(SUPABASE_URL="https://a.b", SUPABASE_KEY="k", DATABASE_URL="embedded")
+    assert "both are set" in both
+    (odd,) = problems_of(DATABASE_URL="mysql://x")
+    assert "postgresql://" in odd
+
+
+def test_a_worker_id_is_a_plain_name() -> None:
+    assert "letters, digits" in problems_of(WORKER_ID="lab pc/1")[0]
+
+
+def test_an_empty_value_counts_as_not_set() -> None:
+    assert load_settings(environ={"SUPABASE_URL": "", "MAX_CONCURRENT_JOBS": " "}, env_file=None).supabase_url is None
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("WORKER_ID=from-file\nWORKER_NAME='Lab PC'\n")
+    settings = load_settings(environ={"WORKER_ID": "from-environment"}, env_file=file)
+    assert (settings.worker_id, settings.worker_name) == ("from-environment", "Lab PC")
+
+
+def test_a_misspelt_name_in_the_file_is_noticed(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("POLLING_INTERVAL_SECOND=3\nSOMEBODY_ELSES=1\n")
+    assert problems_of(env_file=file) == [
+        "POLLING_INTERVAL_SECOND: not a setting. Did you mean POLLING_INTERVAL_SECONDS?"
+    ]
+
+
+def test_secrets_are_never_shown() -> None:
+    secret = "hunter2-hunter2"
+    settings = load_settings(
+        environ={"DATABASE_URL": f"postgresql://me:{secret}@db/x", "HF_TOKEN": secret}, env_file=None
+    )
+    assert secret not in repr(settings) + str(settings) + str(settings.model_dump())
+    assert secret in settings.secrets()
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_complaint() -> None:
+    assert "hunter2" not in "".join(problems_of(DATABASE_URL="mysql://me:hunter2@x"))
+
+
+def test_directories_are_created(tmp_path: Path) -> None:
+    load_settings(
+        [Need.DATABASE, Need.WORKER],
+        environ={
+            "WORKER_ID": "a",
+            "DATABASE_URL": "embedded",
+            "STORAGE_DIR": str(tmp_path / "s"),
+            "AUDIO_TEMP_DIR": str(tmp_path / "a" / "b"),
+            "MODEL_CACHE_DIR": str(tmp_path / "m"),
+            "LOG_DIR": str(tmp_path / "l"),
+        },
+        env_file=None,
+    )
+    assert all((tmp_path / name).is_dir() for name in ("s", "a/b", "m", "l"))
+
+
+def test_a_directory_that_cannot_be_made_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    problems = problems_of(
+        Need.WORKER,
+        WORKER_ID="a",
+        AUDIO_TEMP_DIR=str(tmp_path / "file" / "below"),
+        MODEL_CACHE_DIR=str(tmp_path / "m"),
+        LOG_DIR=str(tmp_path / "l"),
+    )
+    assert [problem.split(":")[0] for problem in problems] == ["AUDIO_TEMP_DIR"]
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_looking_at_settings_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load_settings([Need.DATABASE], environ={"SUPABASE_URL": "https://a.b", "SUPABASE_KEY": "k"}, env_file=None)
+    assert not list(tmp_path.iterdir())
