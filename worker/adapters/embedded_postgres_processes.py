@@ -40,13 +40,13 @@ def end(tag: str, *, grace_s: float = 3.0) -> bool:
     Returns False when some are still there, stuck in the kernel.
     """
     for number, wait_s in ((signal.SIGQUIT, grace_s), (signal.SIGKILL, 10.0)):
-        _send(living(tag), number)
-        if _wait_for_end(tag, wait_s):
+        send(living(tag), number)
+        if wait_for_end(tag, wait_s):
             return True
     return False
 
 
-def _send(pids: Collection[int], number: signal.Signals) -> None:
+def send(pids: Collection[int], number: signal.Signals) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)
@@ -54,7 +54,8 @@ def _send(pids: Collection[int], number: signal.Signals) -> None:
             continue
 
 
-def _wait_for_end(tag: str, wait_s: float) -> bool:
+def wait_for_end(tag: str, wait_s: float) -> bool:
+    """Whether the last process of the server ended within `wait_s`."""
     deadline = time.monotonic() + wait_s
     while living(tag):
         if time.monotonic() > deadline:
