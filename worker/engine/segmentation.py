@@ -1,0 +1,91 @@
+"""
+Who speaks when within five seconds: the segmentation model that the whisperx wheel carries.
+
+It is pyannote/segmentation (Bredin and Laurent, 2021; MIT licence): for each frame of a chunk, how likely each of three
+local voices is speaking. Local voice 1 of one chunk need not be local voice 1 of the next: tracks.py links them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker.engine.batches import map_ahead
+from worker.engine.grid import CHUNK_FRAMES, CHUNK_SAMPLES, FRAME_SAMPLES, Floats, num_chunks
+from worker.engine.recording import read_at
+from worker.exceptions import ModelUnavailableError
+from worker.ports import Report
+
+if TYPE_CHECKING:
+    import soundfile
+
+_BATCH_CHUNKS = 8
+NUM_LOCAL_VOICES = 3
+
+
+def packaged_file(package: str, relative: str) -> Path:
+    """A file inside an installed package, found without importing it: these packages import much we do not need."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        if (path := Path(folder) / relative).is_file():
+            return path
+    raise ModelUnavailableError(
+        f"The speaker model inside the package {package} is missing on this PC. "
+        "Ask the administrator to install requirements.txt again."
+    )
+
+
+class SegmentationModel:
+    """Raises ModelUnavailableError: the weights are missing or cannot be read."""
+
+    def __init__(self) -> None:
+        path = packaged_file("whisperx", "assets/pytorch_model.bin")
+        with warnings.catch_warnings():
+            # pyannote.audio warns that torchcodec finds no FFmpeg libraries; we hand it samples, never files
+            warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly", category=UserWarning)
+            from pyannote.audio import Model
+        try:
+            # strict=False: the checkpoint also holds the loss function it was trained with
+            model: Any = Model.from_pretrained(path, map_location="cpu", strict=False)
+            self._model = model.eval()
+        except (RuntimeError, OSError, KeyError) as error:
+            raise ModelUnavailableError(reason=str(error)) from error
+
+    def activations(self, sound: soundfile.SoundFile, *, step: int, num_threads: int, report: Report) -> Floats:
+        """
+        How likely each local voice speaks, shape (num_chunks, 293, 3), in [0, 1]; chunk c begins at frame c * step.
+
+        The recording is read chunk by chunk; beyond its end there is silence.
+        """
+        total = num_chunks(sound.frames, step)
+        result = np.empty((total, CHUNK_FRAMES, NUM_LOCAL_VOICES), dtype=np.float32)
+        done = 0
+        for batch in map_ahead(self._run, _chunks(sound, total, step), num_threads=num_threads):
+            result[done : done + len(batch)] = batch
+            done += len(batch)
+            report(done / total)
+        return result
+
+    def _run(self, chunks: Floats) -> Floats:
+        import torch
+
+        with torch.inference_mode():
+            output: Floats = self._model(torch.from_numpy(chunks)).numpy()
+        return output
+
+
+def _chunks(sound: soundfile.SoundFile, total: int, step: int) -> Iterator[Floats]:
+    """Batches of chunks, float32, shape (num_chunks, 1, num_samples)."""
+    hop = step * FRAME_SAMPLES
+    for first in range(0, total, _BATCH_CHUNKS):
+        count = min(_BATCH_CHUNKS, total - first)
+        length = (count - 1) * hop + CHUNK_SAMPLES
+        samples = np.zeros(length, dtype=np.float32)
+        heard = read_at(sound, first * hop, first * hop + length)
+        samples[: len(heard)] = heard
+        yield np.stack([samples[c * hop : c * hop + CHUNK_SAMPLES] for c in range(count)])[:, None]
