@@ -69,8 +69,8 @@ class PCWorkerException(Exception):
     disposition: ClassVar[Disposition] = Disposition.RETRY
     counts_as: ClassVar[FailureKind] = FailureKind.FAILURE
     default_message: ClassVar[str] = (
-        "Something unforeseen went wrong while this meeting was processed. It will be tried again; "
-        "if it fails again, ask the administrator to look into pc_worker_errors.log."
+        "Something unforeseen went wrong while this meeting was processed. "
+        "If the meeting ends as failed, ask the administrator to look into pc_worker_errors.log."
     )
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
@@ -129,7 +129,9 @@ class SupabaseStorageError(SupabaseError):
 
 class AudioProcessingError(PCWorkerException):
     code = "audio_error"
-    default_message = "The recording could not be processed. It will be tried again."
+    default_message = (
+        "The recording could not be processed. If the meeting ends as failed, export the recording again and retry it."
+    )
 
 
 class AudioDownloadError(AudioProcessingError):
@@ -208,7 +210,9 @@ class AudioNotFiniteError(AudioCorruptedError):
 
 class AudioPreprocessingError(AudioProcessingError):
     code = "audio_preprocessing_failed"
-    default_message = "The recording could not be prepared. It will be tried again."
+    default_message = (
+        "The recording could not be prepared. If the meeting ends as failed, export the recording again and retry it."
+    )
 
 
 class AudioTooLongError(AudioPreprocessingError):
@@ -223,7 +227,10 @@ class AudioTooLongError(AudioPreprocessingError):
 
 class EngineError(PCWorkerException):
     code = "engine_failed"
-    default_message = "The speech engine failed on this recording. It will be tried again."
+    default_message = (
+        "The speech engine failed on this recording. "
+        "If the meeting ends as failed, ask the administrator to look into the log."
+    )
 
 
 class ModelUnavailableError(EngineError):
@@ -246,24 +253,35 @@ class UnsupportedLanguageError(EngineError):
 
 class GpuOutOfMemoryError(EngineError):
     code = "gpu_out_of_memory"
-    default_message = "The GPU has too little free memory for this recording. It will be tried again with less."
+    default_message = (
+        "The GPU had too little free memory for this recording. "
+        "If the meeting ends as failed, retry it on a larger one."
+    )
 
 
 class ChildCrashedError(EngineError):
     code = "engine_crashed"
     counts_as = FailureKind.CRASH
-    default_message = "The process working on this recording died. It will be tried again."
+    default_message = (
+        "The process working on this recording died. "
+        "If the meeting ends as failed, ask the administrator to look into the log."
+    )
 
 
 class ChildStalledError(EngineError):
     code = "engine_stalled"
     counts_as = FailureKind.CRASH
-    default_message = "The process working on this recording made no progress and was ended. It will be tried again."
+    default_message = (
+        "The process working on this recording made no progress and was ended. "
+        "If the meeting ends as failed, ask the administrator to look into the log."
+    )
 
 
 class DeadlineExceededError(EngineError):
     code = "deadline_exceeded"
-    default_message = "The recording took longer than a meeting may take. It will be tried again."
+    default_message = (
+        "The recording took longer than a meeting may take. If the meeting ends as failed, split it or use a faster PC."
+    )
 
 
 class DiskFullError(PCWorkerException):
@@ -275,9 +293,7 @@ class DiskFullError(PCWorkerException):
 
 class OutOfMemoryError(PCWorkerException):
     code = "out_of_memory"
-    default_message = (
-        "The PC has too little memory for this recording. It will be tried again, on another PC if there is one."
-    )
+    default_message = "The PC had too little memory for this recording. If the meeting ends as failed, retry it when a larger PC is on."
 
 
 # --- not failures ------------------------------------------------------------------------------------------------

@@ -1,0 +1,97 @@
+"""A database per test, and workers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from tests.support.embedded_postgres import temporary_postgres
+from tests.support.queue_worlds import fresh_database
+from tests.support.worker_process import WorkerProcess, environment_in, scripted_worker, url_of
+from worker.adapters.migrate_postgres import migrate
+from worker.adapters.store_postgres import PostgresStore
+from worker.models import MeetingDetail, MeetingStatus, NewMeeting
+
+
+@pytest.fixture(scope="session")
+def crash_server_dsn() -> Iterator[str]:
+    with temporary_postgres() as dsn:
+        yield dsn
+
+
+class Lab:
+    """One database, one folder of recordings, and worker processes on them."""
+
+    def __init__(self, dsn: str, folder: Path) -> None:
+        self.dsn, self.folder = dsn, folder
+        self.store = PostgresStore(dsn, application_name="crash test")
+        self._workers = contextlib.ExitStack()
+
+    async def enqueue(self, title: str = "meeting", **scripts: Mapping[str, Any]) -> UUID:
+        """A recording that tells the scripted engines what to do, by stage."""
+        meeting_id = uuid4()
+        path = self.folder / "recordings" / "lab" / str(meeting_id) / "audio.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(scripts))
+        return await self.store.enqueue(
+            NewMeeting(id=meeting_id, title=title, audio_path=f"lab/{meeting_id}/audio.json")
+        )
+
+    def worker(self, worker_id: str, *, once: bool = False, **variables: str) -> WorkerProcess:
+        """Worker ids are made unique on this host, because a worker holds its name on the whole host."""
+        environment = environment_in(self.folder, url_of(self.dsn), f"{worker_id}-{self.folder.name}", **variables)
+        return self._workers.enter_context(scripted_worker(environment, once=once))
+
+    async def found(self, meeting_id: UUID) -> MeetingDetail:
+        detail = await self.store.meeting(meeting_id)
+        assert detail is not None
+        return detail
+
+    async def status(self, meeting_id: UUID) -> MeetingStatus:
+        return (await self.found(meeting_id)).meeting.status
+
+    def attempts(self, meeting_id: UUID) -> list[tuple[str, str | None]]:
+        """(worker, outcome) of each attempt, oldest first."""
+        with psycopg.connect(self.dsn) as connection:
+            rows = connection.execute(
+                "select worker_id, outcome from pc_worker.job_attempts where meeting_id = %s order by token",
+                [meeting_id],
+            ).fetchall()
+        return [(worker_id.split("-")[0], outcome) for worker_id, outcome in rows]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(statement.encode())
+
+    @property
+    def leftovers(self) -> list[str]:
+        """What is still in the temp folder."""
+        folder = self.folder / "temp_audio"
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._workers.close)
+        await self.store.close()
+
+
+@pytest.fixture
+async def lab(crash_server_dsn: str, tmp_path: Path) -> AsyncIterator[Lab]:
+    with fresh_database(crash_server_dsn, name=f"lab_{uuid4().hex[:12]}") as dsn:
+        await asyncio.to_thread(migrate, dsn)
+        lab = Lab(dsn, tmp_path)
+        try:
+            yield lab
+        finally:
+            await lab.close()

@@ -1,0 +1,50 @@
+"""
+A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once]`.
+
+Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
+test can act on what the worker is really doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+
+from worker import app
+from worker.adapters.child_channel import ObjectSpec
+from worker.config import Need, load_settings
+from worker.observe.event_log import EventLog
+from worker.observe.logs import configure_logging
+
+ENGINE = app.Engine(
+    decoder=ObjectSpec(factory="worker.testing.scripted:ScriptedDecoder"),
+    transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber"),
+    diarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedDiarizer"),
+    summarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedSummarizer"),
+    scorer=ObjectSpec(factory="worker.testing.scripted:ScriptedSummarizer"),
+)
+
+
+def tell(event: object) -> None:
+    fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}  # type: ignore[arg-type]  # all events are dataclasses
+    sys.stdout.write(json.dumps({"event": type(event).__name__, **fields}, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    settings = load_settings([Need.DATABASE, Need.WORKER], env_file=None)
+    with configure_logging(
+        log_dir=settings.log_dir,
+        level=settings.log_level,
+        format=settings.log_format,
+        secrets=settings.secrets(),
+        worker_id=settings.worker_id or "",
+    ):
+        once = "--once" in sys.argv
+        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], engine=ENGINE))
+
+
+if __name__ == "__main__":
+    main()
