@@ -2,7 +2,7 @@
 What an error means for a meeting: report it, give the meeting back, or drop the work. Pure: no clock, no I/O.
 
 How often a meeting may fail (3 failures, 2 crashes, 24 h of infrastructure trouble, 1 h of waiting for its audio) is
-decided where it is counted, in the SQL function `worker_fail`. Here is decided what to tell it, and how soon to try again.
+decided where it is counted, by the SQL function `worker_fail_v1`. Decided here: what to tell it, and when to try again.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ Verdict = Fail | Release | Drop
 _DELAYS_S: dict[FailureKind, tuple[float, float]] = {
     FailureKind.FAILURE: (60.0, 600.0),  # another worker may do better at once; the same one seldom
     FailureKind.CRASH: (60.0, 600.0),
-    FailureKind.INFRASTRUCTURE: (60.0, 900.0),  # over 24 h: a hundred attempts, not thousands
+    FailureKind.INFRASTRUCTURE: (120.0, 900.0),  # the calls themselves were repeated already
     FailureKind.WAITING: (30.0, 60.0),  # somebody is uploading and watches the dashboard
     FailureKind.PERMANENT: (0.0, 0.0),
 }
-"""For each kind the first and the longest upper bound of the wait."""
+"""For each kind the first and the longest upper bound of the wait. Infrastructure and waiting spend no attempt, so a
+meeting that knows only these stays at the first bound."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _STOPS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -61,8 +62,8 @@ def verdict_of(error: BaseException, *, stage: Stage | None, attempt: int, rando
             stop, a stop before a failure, then the first).
         attempt: 1 for the first.
 
-    An error from outside our tree is reported with the code `internal_error` and its general sentence: its own text is for
-    the log, since it may hold paths, secrets or words of the transcript.
+    An error from outside our tree is reported with the code `internal_error` and its general sentence: its own text is
+    for the log, since it may hold paths, secrets or words of the transcript.
     """
     ours = _ours(min(_leaves(error), key=_rank))
     if ours.disposition is Disposition.LEASE_LOST:
@@ -83,7 +84,7 @@ def verdict_of(error: BaseException, *, stage: Stage | None, attempt: int, rando
 
 def backoff_s(attempt: int, random: Random, *, first_s: float, most_s: float) -> float:
     """
-    How long to wait after the given attempt (1 is the first): uniform in [0, min(most_s, first_s * 2 ** (attempt - 1))].
+    How long to wait after an attempt (1 is the first): uniform in [0, min(most_s, first_s * 2 ** (attempt - 1))].
 
     Source: "full jitter", M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: of the variants
     compared there the one with the least work for a server that many clients come back to.

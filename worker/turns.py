@@ -26,12 +26,14 @@ MAX_PAUSE_S = 1.0
 hardly within a phrase (Campione and Veronis, "A large-scale multilingual study of silent pause duration", 2002)."""
 
 MAX_SEGMENT_S = 30.0
-"""The longest segment, unless one word is longer. Our choice: some 75 words, a paragraph that can be read at a glance."""
+"""The longest segment, unless one word is longer. Our choice: some 75 words, a paragraph read at a glance."""
 
 SENTENCE_END_WORTH_S = 1.0
 """A cut after a full stop is as good as one at a pause this much longer."""
 
-_SENTENCE_END = re.compile(r"[.?!…。？！।؟][\"'”’»)\]]*$")
+_SENTENCE_END = re.compile("[.?!\u2026\u3002\uff1f\uff01\u0964\u061f][\"'\u201d\u2019\u00bb)\\]]*$")
+"""Also an ellipsis, and the full stops and question marks of Chinese, Japanese, Hindi and Arabic, before quotes."""
+
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
 """Scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Han, and their punctuation."""
 
@@ -162,9 +164,11 @@ def _follow_neighbours(words: Sequence[Word], heard: Sequence[str | None], max_p
 
 
 def _nearer(words: Sequence[Word], i: int, before: int | None, after: int | None) -> int:
-    """The nearer of two neighbours of word i, by the silence or speech between; the earlier one if equal."""
-    if before is None or after is None:
-        return i if before is after else (after if before is None else before)
+    """The neighbour nearer in time, the earlier one if equal; word i itself when it has none."""
+    if before is None:
+        return i if after is None else after
+    if after is None:
+        return before
     to_before_s = words[i].start_s - words[before].end_s
     to_after_s = words[after].start_s - words[i].end_s
     return before if to_before_s <= to_after_s else after
@@ -221,7 +225,7 @@ def _short_enough(words: Sequence[Word], first: int, end: int, max_segment_s: fl
 
 
 def _best_cut(words: Sequence[Word], first: int, fits: int, least_s: float) -> int:
-    """Where to cut [first, fits]: the longest pause after `least_s`, ends of sentences favoured; the latest if equal."""
+    """Where to cut [first, fits]: at the longest pause after `least_s`, ends of sentences favoured; else late."""
 
     def worth(i: int) -> tuple[float, int]:
         is_sentence_end = _SENTENCE_END.search(words[i - 1].text) is not None
