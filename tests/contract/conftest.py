@@ -1,0 +1,35 @@
+"""One Postgres server per session, one database per test, and the queue worlds over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.embedded_postgres import temporary_postgres
+from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, make_template, postgres_world
+
+
+@pytest.fixture(scope="session")
+def server_dsn() -> Iterator[str]:
+    """A Postgres server without fsync, with a migrated template database."""
+    with temporary_postgres() as dsn:
+        make_template(dsn)
+        yield dsn
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
+    """The queue under test: every rule holds for each store."""
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    async with postgres_world(request.getfixturevalue("server_dsn")) as world:
+        yield world
+
+
+@pytest.fixture
+async def postgres(server_dsn: str) -> AsyncIterator[PostgresWorld]:
+    """For what only a database can show."""
+    async with postgres_world(server_dsn) as world:
+        yield world

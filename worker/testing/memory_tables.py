@@ -1,0 +1,132 @@
+"""The rows behind MemoryStore: what the SQL tables of worker/sql hold, as plain objects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from uuid import UUID
+
+from worker.models import Meeting, MeetingSpeaker, MeetingSummary, SpeakerEmbedding, SystemInfo, TranscriptSegment
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""Second zero of a test's clock."""
+
+
+def moment(at_s: float) -> datetime:
+    return EPOCH + timedelta(seconds=at_s)
+
+
+def rounded_progress(progress: float | None) -> float | None:
+    """Two places, halves away from zero, as `round(numeric)` does."""
+    if progress is None:
+        return None
+    exact = Decimal(str(min(max(progress, 0.0), 1.0)))
+    return float(exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """The row of pc_worker.settings."""
+
+    lease_s: float = 180.0
+    heartbeat_s: float = 30.0
+    grace_s: float = 60.0
+    max_failures: int = 3
+    max_crashes: int = 2
+    infrastructure_give_up_s: float = 86400.0
+    waiting_give_up_s: float = 3600.0
+
+
+@dataclass
+class Job:
+    id: int
+    meeting_id: UUID
+    priority: int
+    run_at: float
+    state: str = "pending"
+    token: int | None = None
+    lease_expires_at: float | None = None
+    worker_id: str | None = None
+    instance_id: UUID | None = None
+    claim_id: UUID | None = None
+    num_attempts: int = 0
+    num_failures: int = 0
+    num_crashes: int = 0
+    num_infrastructure: int = 0
+    infrastructure_since: float | None = None
+    waiting_since: float | None = None
+
+
+@dataclass
+class Attempt:
+    token: int
+    meeting_id: UUID
+    attempt: int
+    worker_id: str
+    instance_id: UUID
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    code: str | None = None
+    stage: str | None = None
+
+
+@dataclass
+class Worker:
+    worker_id: str
+    name: str
+    version: str
+    system: SystemInfo
+    instance_id: UUID
+    last_seen_at: float
+    past_instances: list[UUID] = field(default_factory=list)
+    draining: bool = False
+
+    @property
+    def host(self) -> tuple[str, str]:
+        return (self.system.hostname, self.system.machine_id)
+
+
+@dataclass
+class Segment:
+    value: TranscriptSegment
+    is_edited: bool = False
+
+
+@dataclass
+class MeetingRow:
+    value: Meeting
+    segments: list[Segment] = field(default_factory=list)
+    voices: list[MeetingSpeaker] = field(default_factory=list)
+    summary: MeetingSummary | None = None
+
+    def set(self, **columns: object) -> None:
+        self.value = self.value.model_copy(update=columns)
+
+
+@dataclass
+class SpeakerRow:
+    id: UUID
+    user_id: UUID | None
+    name: str | None = None
+    embeddings: list[tuple[UUID, SpeakerEmbedding]] = field(default_factory=list)
+
+    @property
+    def centroid(self) -> tuple[float, ...] | None:
+        """What `speakers.embedding` holds: the mean, weighted by speech, in the model with most speech."""
+        speech_s: dict[str, float] = {}
+        for _, embedding in self.embeddings:
+            speech_s[embedding.model] = speech_s.get(embedding.model, 0.0) + embedding.speech_s
+        if not speech_s:
+            return None
+        best = min(speech_s, key=lambda model: (-speech_s[model], model))
+        weighted = [
+            [value * max(embedding.speech_s, 0.001) for value in embedding.vector]
+            for _, embedding in self.embeddings
+            if embedding.model == best
+        ]
+        sums = [sum(column) for column in zip(*weighted, strict=True)]
+        length = math.hypot(*sums)
+        return tuple(round(value / length, 6) for value in sums) if length else None
