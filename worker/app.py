@@ -23,11 +23,10 @@ from uuid import UUID
 from worker import __version__
 from worker.config import Settings
 from worker.exceptions import AudioMissingError, ConfigurationError
-from worker.models import NewMeeting, SpeakerTurn, Stage, TranscriptSegment, WorkerInfo
+from worker.models import NewMeeting, Scores, SpeakerTurn, Stage, TranscriptSegment, WorkerInfo
 from worker.ports import Observer, Storage, Store
 
 if TYPE_CHECKING:
-    from worker.models import Scores
     from worker.adapters.child_channel import ObjectSpec
     from worker.adapters.stages_children import ChildStages
     from worker.daemon import PCWorker
@@ -318,10 +317,12 @@ async def run_worker(
 
 async def score(
     settings: Settings,
+    *,
     reference_rttm: Path,
     reference_stm: Path,
     turns: tuple[SpeakerTurn, ...],
     segments: tuple[TranscriptSegment, ...],
+    duration_s: float,
 ) -> Scores:
     """How far a result is from its reference."""
     stages = build_stages(settings, engine_of(settings))
@@ -331,8 +332,9 @@ async def score(
             "reference_stm": reference_stm,
             "turns": turns,
             "segments": segments,
+            "duration_s": duration_s,
         }
-        return await stages.call("scorer.score", arguments, Scores)
+        return await stages.call("scorer.score", arguments, Scores, report=lambda _: None)
     finally:
         await stages.close()
 

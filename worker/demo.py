@@ -86,7 +86,14 @@ async def score(settings: Settings, recording: Recording, found: MeetingDetail) 
         SpeakerTurn(label=label, start_s=start_s, end_s=end_s)
         for label, start_s, end_s in found.meeting.result["turns"]
     )
-    return await app.score(settings, recording.reference_rttm, recording.reference_stm, turns, found.segments)
+    return await app.score(
+        settings,
+        reference_rttm=recording.reference_rttm,
+        reference_stm=recording.reference_stm,
+        turns=turns,
+        segments=found.segments,
+        duration_s=found.meeting.duration_s or 0.0,
+    )
 
 
 def report(found: MeetingDetail, scores: Scores | None) -> dict[str, Any]:

@@ -293,7 +293,10 @@ class DiskFullError(PCWorkerException):
 
 class OutOfMemoryError(PCWorkerException):
     code = "out_of_memory"
-    default_message = "The PC had too little memory for this recording. If the meeting ends as failed, retry it when a larger PC is on."
+    default_message = (
+        "The PC had too little memory for this recording. "
+        "If the meeting ends as failed, retry it when a PC with more memory is on."
+    )
 
 
 # --- not failures ------------------------------------------------------------------------------------------------

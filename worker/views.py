@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Stage, SummaryItem
+from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Scores, Stage, SummaryItem
 
 COLOURS = {
     MeetingStatus.PENDING: "yellow",
@@ -177,8 +177,10 @@ def meeting_text(found: MeetingDetail) -> str:
 
 def scores(value: Scores) -> Text:
     """What `make demo` reached on its sample."""
+    wer = "unknown" if value.wer is None else f"{value.wer:.1%}"
+    der = "unknown" if value.der is None else f"{value.der:.1%}"
     return Text(
-        f"Against the reference: word error rate {value.wer:.1%}, diarization error rate {value.der:.1%} "
-        f"(collar 0, overlap counted; {value.num_reference_speakers} people speak)",
+        f"Against the reference: word error rate {wer}, diarization error rate {der} (collar 0, overlap counted); "
+        f"{value.num_speakers} speakers found, {value.num_reference_speakers} in the reference.",
         style="bold",
     )
