@@ -31,8 +31,8 @@ from worker.exceptions import (
     AudioMissingError,
     ChildCrashedError,
     ChildStalledError,
-    EngineError,
     ModelUnavailableError,
+    OutOfMemoryError,
     PCWorkerException,
     WorkerStoppedError,
 )
@@ -200,7 +200,7 @@ async def test_silence_beyond_the_limit_ends_the_process(child: ChildProcess, tm
 
 async def test_progress_is_a_sign_of_life(child: ChildProcess, tmp_path: Path) -> None:
     """Work much longer than the limit is fine as long as it reports."""
-    audio = recording(tmp_path, transcribe={"seconds": 2.0})
+    audio = recording(tmp_path, transcribe={"seconds": 1.5})
     assert (await transcribe(child, audio, stall_s=0.7)).words == DEFAULT_WORDS
 
 
@@ -229,7 +229,7 @@ async def test_death_is_noticed_where_the_kernel_has_no_pidfd(
 
 @pytest.mark.parametrize(
     ("foreign", "error"),
-    [("MemoryError", EngineError), ("ZeroDivisionError", PCWorkerException), ("SystemExit", PCWorkerException)],
+    [("MemoryError", OutOfMemoryError), ("ZeroDivisionError", PCWorkerException), ("SystemExit", PCWorkerException)],
 )
 async def test_a_foreign_error_is_mapped_and_the_process_replaced(
     child: ChildProcess, tmp_path: Path, foreign: str, error: type[PCWorkerException]
@@ -309,9 +309,11 @@ async def test_a_crash_is_noticed_though_a_runaway_holds_the_channel(child: Chil
     """A fork in a session of its own survives the process group; its open descriptors must not look like life."""
     pid_file = tmp_path / "runaway.pid"
     script = {"grandchild": str(pid_file), "escapes": True, "kill_signal": signal.SIGSEGV}
+    before = leftovers()
     try:
         with pytest.raises(ChildCrashedError):
             await transcribe(child, recording(tmp_path, transcribe=script))
+        assert leftovers() == before
     finally:
         os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
@@ -338,15 +340,18 @@ async def test_an_idle_child_leaves_when_asked(child: ChildProcess, caplog: pyte
 
 
 async def test_fifty_kills_leave_no_zombie_and_no_descriptor(child: ChildProcess, tmp_path: Path) -> None:
-    """Half of them cancelled at work, half dying by themselves."""
+    """Half of them cancelled at work, half dying by themselves, two at a time."""
     dying = recording(tmp_path, transcribe={"kill_signal": signal.SIGKILL})
-    await transcribe(child, recording(tmp_path))
-    await cancel(await start_endless(child, tmp_path))
-    before = leftovers()
-    for _ in range(25):
-        await cancel(await start_endless(child, tmp_path))
+
+    async def die(other: ChildProcess) -> None:
         with pytest.raises(ChildCrashedError):
-            await transcribe(child, dying)
+            await transcribe(other, dying)
+
+    async with scripted_child("transcriber") as other:
+        before = leftovers()
+        for _ in range(25):
+            task, _died = await asyncio.gather(start_endless(child, tmp_path), die(other))
+            await cancel(task)
     gc.collect()
     assert leftovers() == before
 
@@ -428,18 +433,19 @@ SUPERVISOR = """
         child = scripted_child("transcriber")
         report = lambda progress: print(child.pid, flush=True)
         await child.call("transcriber.transcribe", {"audio": Path(sys.argv[1]), **NOBODY}, Transcript, report)
+        await asyncio.sleep(600)
 
     asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("script", [{"until": "/nonexistent"}, {"print_bytes": 10}], ids=["at work", "idle"])
+@pytest.mark.parametrize(
+    "script", [{"until": "/nonexistent"}, {"hang": True}, {"seconds": 0.0}], ids=["at work", "stuck in silence", "idle"]
+)
 def test_a_child_dies_with_its_supervisor(tmp_path: Path, script: dict[str, Any]) -> None:
     """SIGKILL leaves the supervisor no time for anything; the kernel does it."""
     audio = recording(tmp_path, transcribe=script)
-    idle = "await asyncio.sleep(600)" if "until" not in script else ""
-    source = textwrap.dedent(SUPERVISOR).replace("Transcript, report)", f"Transcript, report)\n    {idle}")
-    command = [sys.executable, "-c", source, str(audio)]
+    command = [sys.executable, "-c", textwrap.dedent(SUPERVISOR), str(audio)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout
         pid = int(supervisor.stdout.readline())

@@ -42,7 +42,7 @@ from worker.adapters.child_channel import (
     checked_length,
     encode_frame,
 )
-from worker.exceptions import DiskFullError, EngineError, ModelUnavailableError, PCWorkerException
+from worker.exceptions import DiskFullError, ModelUnavailableError, OutOfMemoryError, PCWorkerException
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OOM_SCORE_ADJ = 500  # out of 1000: the kernel ends this process long before the supervisor or a desktop
@@ -185,8 +185,7 @@ def report_of(error: BaseException) -> ErrorReport:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ErrorReport(code=DiskFullError.code, details=details)
     if isinstance(error, MemoryError):
-        message = "This PC has too little memory for the recording. It will be tried again."
-        return ErrorReport(code=EngineError.code, message=message, details=details, replace_child=True)
+        return ErrorReport(code=OutOfMemoryError.code, details=details, replace_child=True)
     return ErrorReport(code=PCWorkerException.code, details=details, replace_child=True)
 
 

@@ -60,6 +60,7 @@ class Script(Value):
     allocate_bytes: int = 0  # kept, as a leak would
     grandchild: Path | None = None  # start another process, as a library might, and write its pid here
     escapes: bool = False  # ... in a session of its own, holding on to every file descriptor
+    # --- here the first progress is reported ---
     garbage: str | None = None  # written to the protocol's channel, as a stray file descriptor would
     kill_signal: int | None = None  # this process ends itself
     exit_status: int | None = None  # likewise, with os._exit
@@ -92,12 +93,16 @@ class Scripted:
         logger.debug("script_acted", extra={"acted": stage})
         if script.touch:
             script.touch.touch()
-        if script.only_first is None or count(script) <= script.only_first:
-            self._misbehave(script)
+        misbehaves = script.only_first is None or count(script) <= script.only_first
+        if misbehaves:
+            self._burden(script)
+        report(0.0)
+        if misbehaves:
+            end_badly(script)
         work(script, report)
         return script
 
-    def _misbehave(self, script: Script) -> None:
+    def _burden(self, script: Script) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.write("x" * 79 + "\n" if script.print_bytes else "")
             for _ in range(script.print_bytes // 160):
@@ -105,12 +110,15 @@ class Scripted:
         self._leaked += b"\1" * script.allocate_bytes
         if script.grandchild:
             script.grandchild.write_text(str(run_away() if script.escapes else subprocess.Popen(["sleep", "600"]).pid))
-        if script.garbage is not None:
-            os.write(int(sys.argv[2]), script.garbage.encode("latin-1"))
-        die(script)
-        while script.hang:
-            time.sleep(60.0)
-        complain(script)
+
+
+def end_badly(script: Script) -> None:
+    if script.garbage is not None:
+        os.write(int(sys.argv[2]), script.garbage.encode("latin-1"))
+    die(script)
+    while script.hang:
+        time.sleep(60.0)
+    complain(script)
 
 
 def run_away() -> int:
@@ -139,7 +147,6 @@ def complain(script: Script) -> None:
 
 
 def work(script: Script, report: Report) -> None:
-    report(0.0)
     began = time.monotonic()
     while (spent_s := time.monotonic() - began) < script.seconds:
         report(spent_s / script.seconds)
