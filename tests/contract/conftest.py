@@ -1,4 +1,4 @@
-"""One Postgres server per session, one database per test, and the queue worlds over them."""
+"""One Postgres server per session, one migrated database, emptied for each test, and the queue worlds over them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, m
 
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
-    """A Postgres server without fsync, with a migrated template database."""
+    """A Postgres server without fsync."""
     with temporary_postgres() as dsn:
-        make_template(dsn)
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def queue_dsn(server_dsn: str) -> str:
+    """A migrated database whose queue's clock stands still."""
+    return make_template(server_dsn)
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -24,12 +29,12 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
     if request.param == "memory":
         yield MemoryWorld()
         return
-    async with postgres_world(request.getfixturevalue("server_dsn")) as world:
+    async with postgres_world(request.getfixturevalue("queue_dsn")) as world:
         yield world
 
 
 @pytest.fixture
-async def postgres(server_dsn: str) -> AsyncIterator[PostgresWorld]:
+async def postgres(queue_dsn: str) -> AsyncIterator[PostgresWorld]:
     """For what only a database can show."""
-    async with postgres_world(server_dsn) as world:
+    async with postgres_world(queue_dsn) as world:
         yield world

@@ -411,22 +411,34 @@ as $$ select at from pc_worker.test_clock $$;
 update pc_worker.pulse set last_call_at = pc_worker.now();
 """
 
+_EMPTY = f"""
+delete from public.meetings;
+delete from public.speakers;
+delete from pc_worker.workers;
+delete from pc_worker.settings;
+insert into pc_worker.settings default values;
+update pc_worker.test_clock set at = '{EPOCH.isoformat()}';
+update pc_worker.pulse set last_call_at = pc_worker.now(), quiet_until = '-infinity';
+"""
+
 _numbers = itertools.count(1)
 
 
-def make_template(server_dsn: str) -> None:
-    """A migrated database with a clock that stands still, to be copied for each test."""
+def make_template(server_dsn: str) -> str:
+    """A migrated database with a clock that stands still, to be copied; the conninfo of a first copy, to be shared."""
     with fresh_database(server_dsn, name=TEMPLATE, keep=True) as dsn:
         migrate(dsn)
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(_STILL_CLOCK.encode())
+    with fresh_database(server_dsn, template=TEMPLATE, keep=True) as dsn:
+        return dsn
 
 
 @contextlib.contextmanager
 def fresh_database(
     server_dsn: str, *, name: str = "", template: str = "template1", keep: bool = False
 ) -> Iterator[str]:
-    """The conninfo of a database of one's own."""
+    """The conninfo of a database of one's own. Takes a third of a second: emptying a shared one takes a hundredth."""
     name = name or f"test_{next(_numbers)}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(f'create database "{name}" template "{template}"'.encode())
@@ -438,10 +450,11 @@ def fresh_database(
 
 
 @contextlib.asynccontextmanager
-async def postgres_world(server_dsn: str) -> AsyncIterator[PostgresWorld]:
-    with fresh_database(server_dsn, template=TEMPLATE) as dsn:
-        world = PostgresWorld(dsn)
-        try:
-            yield world
-        finally:
-            await world.close()
+async def postgres_world(dsn: str) -> AsyncIterator[PostgresWorld]:
+    """The world of a database that make_template made, emptied."""
+    world = PostgresWorld(dsn)
+    try:
+        world.admin.execute(_EMPTY.encode())
+        yield world
+    finally:
+        await world.close()
