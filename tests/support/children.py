@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from worker.adapters.child_process import ChildProcess, ObjectSpec
 from worker.adapters.stages_children import ChildStages
+from worker.models import Transcript
 
 DEADLINE_S = 20.0
 """For what happens within milliseconds on a quiet machine."""
@@ -22,6 +25,8 @@ SCRIPTED = {
     "diarizer": "worker.testing.scripted:ScriptedDiarizer",
     "summarizer": "worker.testing.scripted:ScriptedSummarizer",
 }
+
+Identity = dict[str, int]
 
 NOBODY = {"language": None, "prompt": None, "hotwords": None}
 
@@ -79,3 +84,41 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.005)
     return condition()
+
+
+async def transcribe(
+    child: ChildProcess, audio: Path, report: Progress | None = None, stall_s: float | None = None
+) -> Transcript:
+    arguments = {"audio": audio, **NOBODY}
+    return await child.call("transcriber.transcribe", arguments, Transcript, report or Progress(), stall_s=stall_s)
+
+
+async def identity(child: ChildProcess) -> Identity:
+    return await child.call("transcriber.identity", {}, Identity, Progress())
+
+
+async def start_endless(child: ChildProcess, folder: Path, **script: Any) -> asyncio.Task[Transcript]:
+    """Work that reports and never ends; begun when this returns."""
+    progress = Progress()
+    audio = recording(folder, transcribe={"until": str(folder / "never"), **script})
+    task = asyncio.create_task(transcribe(child, audio, progress))
+    await progress.wait()
+    return task
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def running_pid(child: ChildProcess) -> int:
+    assert child.pid is not None
+    return child.pid
+
+
+def leftovers() -> tuple[int, int]:
+    """Open file descriptors, and zombies of ours."""
+    ours = f" Z {os.getpid()} "
+    stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+    return len(list(Path("/proc/self/fd").iterdir())), sum(ours in stat for stat in stats)

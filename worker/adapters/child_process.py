@@ -5,7 +5,9 @@ One call at a time; started at the first one; kept warm; replaced after it died,
 enough. Whoever stops waiting for a call ends its process: killing is the only way to stop a C extension, and it is safe
 because a child holds nothing that must not be lost.
 
-Why not multiprocessing, concurrent.futures, pebble or anyio.to_process: see CONTRIBUTING.md, "Decisions".
+concurrent.futures cannot end one running call without breaking its pool; pebble can, but neither it, multiprocessing
+nor anyio.to_process has progress that resets a stall limit, a process group, or a child that dies with its parent.
+They also talk pickle, which a child that reads hostile files must not send to the process that holds the database key.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
+ASK = "Ask the administrator to look into the log of this PC."
+IF_FAILED = "If the meeting ends as failed, ask the administrator to look into the log."
 LAST_WORDS_S = 1.0  # how long a child that hung up may take to end by itself, so that its real exit status is known
 CLOSE_GRACE_S = 2.0  # how long an idle child may take to leave when it is asked
 
@@ -163,7 +167,7 @@ class ChildProcess:
         try:
             self._life = life = ChildLife(self.name, self._environment)
         except OSError as error:
-            message = "A helper process cannot be started on this PC. Ask the administrator to look at its load."
+            message = f"A process cannot be started on this PC. {ASK}"
             raise ModelUnavailableError(message, child=self.name, problem=str(error)) from error
         self._num_calls = 0
         try:
@@ -244,8 +248,8 @@ class ChildProcess:
         logger.warning("child_crashed", extra={"child": self.name, "pid": life.pid, "ended": ending})
         details = {"child": self.name, "output_tail": life.output_tail()}
         if not working:
-            return ModelUnavailableError(f"A process that loads the speech models {ending}.", **details)
-        message = f"The process working on this recording {ending}. It will be tried again."
+            return ModelUnavailableError(f"A process {ending} before it could begin to work. {ASK}", **details)
+        message = f"The process working on this recording {ending}. {IF_FAILED}"
         return ChildCrashedError(message, **details)
 
     def _stalled(self, life: ChildLife, limit_s: float, working: bool) -> PCWorkerException:
@@ -255,7 +259,7 @@ class ChildProcess:
 
     def _garbled(self, life: ChildLife) -> PCWorkerException:
         logger.warning("child_garbled", extra={"child": self.name, "pid": life.pid})
-        message = "The process working on this recording sent something that is no answer. It will be tried again."
+        message = f"The process working on this recording sent something that is no answer. {IF_FAILED}"
         return ChildCrashedError(message, child=self.name, output_tail=life.output_tail())
 
 
