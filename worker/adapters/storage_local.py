@@ -137,12 +137,15 @@ def appearing(target: Path) -> Iterator[Path]:
 
 def linked(descriptor: int, part: Path) -> bool:
     """Whether a hard link could be made: another file system, or a protected file of somebody else, says no."""
+    proc = os.open("/proc/self/fd", os.O_PATH)  # only with a directory does CPython 3.11 follow the link (linkat)
     try:
-        os.link(f"/proc/self/fd/{descriptor}", part, follow_symlinks=True)
+        os.link(str(descriptor), part, src_dir_fd=proc, follow_symlinks=True)
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOENT):
             return False
         raise
+    finally:
+        os.close(proc)
     return True
 
 
@@ -159,6 +162,8 @@ def copy(descriptor: int, part: Path, max_bytes: int, report: Report, stopped: E
             file.write(block)
             report(min(1.0, num_copied / max(size_bytes, 1)))
         os.fsync(file.fileno())
+    stat = os.fstat(descriptor)
+    os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # the next attempt can tell that it is the same recording
 
 
 async def in_thread(work: Callable[[Event], None]) -> None:
