@@ -8,7 +8,7 @@ does not know, is a SchemaMismatchError that names the migration: guessing on fr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -52,19 +52,22 @@ def migrations() -> tuple[Migration, ...]:
     )
 
 
-def pending(dsn: str) -> list[str]:
+def pending(dsn: str, steps: Sequence[Migration] | None = None) -> list[str]:
     """
     The migrations that `migrate` would run. Reads only.
 
     Raises SchemaMismatchError as `migrate` does, SupabaseConnectionError, SupabaseQueryError.
     """
     with _connected(dsn) as connection:
-        return [migration.name for migration in _to_run(_recorded(connection))]
+        return [migration.name for migration in _to_run(_recorded(connection), steps or migrations())]
 
 
-def migrate(dsn: str) -> list[str]:
+def migrate(dsn: str, steps: Sequence[Migration] | None = None) -> list[str]:
     """
     Bring the database up to date and return what was run; nothing is run twice.
+
+    Args:
+        steps: all migrations in order; those of this version when None.
 
     Raises SchemaMismatchError when a migration changed after it ran, or the database is newer than this worker;
     SupabaseConnectionError, SupabaseQueryError. A migration that fails leaves no trace.
@@ -72,7 +75,7 @@ def migrate(dsn: str) -> list[str]:
     with _connected(dsn) as connection:
         connection.execute("select pg_advisory_lock(%s)", [ADVISORY_LOCK])
         connection.execute(BOOTSTRAP)
-        todo = _to_run(_recorded(connection))
+        todo = _to_run(_recorded(connection), steps or migrations())
         for migration in todo:
             _run(connection, migration)
         return [migration.name for migration in todo]
@@ -105,8 +108,8 @@ def _recorded(connection: psycopg.Connection) -> dict[str, str]:
     return dict(connection.execute("select name, checksum from pc_worker.migrations").fetchall())
 
 
-def _to_run(recorded: dict[str, str]) -> list[Migration]:
-    known = {migration.name: migration for migration in migrations()}
+def _to_run(recorded: dict[str, str], steps: Sequence[Migration]) -> list[Migration]:
+    known = {migration.name: migration for migration in steps}
     unknown = sorted(recorded.keys() - known.keys())
     if unknown:
         raise SchemaMismatchError(

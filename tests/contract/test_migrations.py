@@ -1,0 +1,177 @@
+"""The schema's history: run once, in order, recorded, and refused where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from tests.support.queue_worlds import fresh_database, worker_info
+from worker.adapters.migrate_postgres import Migration, migrate, migrations, pending, script
+from worker.adapters.store_postgres import PostgresStore
+from worker.exceptions import SchemaMismatchError, SupabaseConnectionError, SupabaseQueryError
+
+NAMES = [migration.name for migration in migrations()]
+
+
+@pytest.fixture
+def empty_dsn(server_dsn: str) -> Iterator[str]:
+    with fresh_database(server_dsn) as dsn:
+        yield dsn
+
+
+def run(dsn: str, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def schema(dsn: str) -> list[tuple[object, ...]]:
+    """Every column, constraint, index, trigger and function, as text."""
+    return run(
+        dsn,
+        """
+        select table_schema || '.' || table_name, column_name || ' ' || data_type || ' ' || is_nullable
+               || coalesce(column_default, '')
+          from information_schema.columns where table_schema in ('public', 'pc_worker')
+        union all
+        select conrelid::regclass::text, conname || ' ' || pg_get_constraintdef(oid) from pg_constraint
+         where connamespace::regnamespace::text in ('public', 'pc_worker')
+        union all select tablename, indexdef from pg_indexes where schemaname in ('public', 'pc_worker')
+        union all select tgrelid::regclass::text, pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+        union all select proname, pg_get_functiondef(oid) from pg_proc
+         where pronamespace::regnamespace::text in ('public', 'pc_worker')
+        union all select name, checksum from pc_worker.migrations
+        order by 1, 2
+        """,
+    )
+
+
+def test_an_empty_database_gets_every_migration_once(empty_dsn: str) -> None:
+    """In order; the second run has nothing to do."""
+    assert pending(empty_dsn) == NAMES == sorted(NAMES)
+    assert migrate(empty_dsn) == NAMES
+    assert pending(empty_dsn) == []
+    assert migrate(empty_dsn) == []
+
+
+def test_looking_changes_nothing(empty_dsn: str) -> None:
+    """`pending` may be asked of a database that is not ours to touch."""
+    pending(empty_dsn)
+    assert run(empty_dsn, "select to_regnamespace('pc_worker')") == [(None,)]
+
+
+def test_two_migrators_at_once_take_turns(empty_dsn: str) -> None:
+    """Two PCs start at the same moment: one migrates, the other finds it done."""
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: migrate(empty_dsn), range(4)))
+    assert sorted(results) == [[], [], [], NAMES]
+
+
+def test_a_changed_migration_is_refused_by_name(empty_dsn: str) -> None:
+    """What ran here is not what this version has: going on would be guessing."""
+    migrate(empty_dsn)
+    run(empty_dsn, f"update pc_worker.migrations set checksum = 'other' where name = '{NAMES[1]}'")
+    for call in (migrate, pending):
+        with pytest.raises(SchemaMismatchError, match=NAMES[1]):
+            call(empty_dsn)
+
+
+def test_a_newer_database_is_refused_by_name(empty_dsn: str) -> None:
+    """This worker is the one to update."""
+    migrate(empty_dsn)
+    run(empty_dsn, "insert into pc_worker.migrations (name, checksum) values ('9999_future', 'x')")
+    for call in (migrate, pending):
+        with pytest.raises(SchemaMismatchError, match="9999_future"):
+            call(empty_dsn)
+
+
+def test_a_migration_that_fails_leaves_no_trace(empty_dsn: str) -> None:
+    """Those before it stay, itself can be run again once it is mended."""
+    good, bad = Migration("0001_good", "create table good ();"), "create table half (); select 1 / 0;"
+    with pytest.raises(SupabaseQueryError):
+        migrate(empty_dsn, [good, Migration("0002_bad", bad)])
+    assert run(empty_dsn, "select to_regclass('good') is null, to_regclass('half') is null") == [(False, True)]
+    assert migrate(empty_dsn, [good, Migration("0002_bad", "create table half ();")]) == ["0002_bad"]
+
+
+def test_the_printed_script_makes_the_same_schema(empty_dsn: str, server_dsn: str) -> None:
+    """Pasted into a SQL editor it leaves nothing pending, checksums included."""
+    run(empty_dsn, script())
+    assert pending(empty_dsn) == []
+    with fresh_database(server_dsn) as migrated:
+        migrate(migrated)
+        assert schema(empty_dsn) == schema(migrated)
+
+
+def test_an_unreachable_database_is_a_connection_error(tmp_path: object) -> None:
+    """Mapped like every foreign error."""
+    with pytest.raises(SupabaseConnectionError):
+        migrate(f"host={tmp_path} dbname=postgres")
+
+
+def test_the_product_goes_by_the_databases_clock(empty_dsn: str) -> None:
+    """The other tests replace pc_worker.now(); here is what it really is."""
+    migrate(empty_dsn)
+    within = "select pc_worker.now() - clock_timestamp() between interval '-1 minute' and interval '0'"
+    assert run(empty_dsn, within) == [(True,)]
+    body = run(empty_dsn, "select prosrc from pg_proc where oid = 'pc_worker.now'::regproc")
+    assert body == [(" select pg_catalog.clock_timestamp() ",)]
+
+
+def test_functions_keep_to_the_rules_that_postgrest_needs(empty_dsn: str) -> None:
+    """
+    Public ones: versioned, one jsonb, no overloads, no sets, parameters that every transport binds alike.
+    All: no search path to be led astray by; those that touch tables run with their owner's rights.
+    """
+    migrate(empty_dsn)
+    functions = run(
+        empty_dsn,
+        """
+        select p.pronamespace::regnamespace::text, p.proname, p.prosecdef, coalesce(p.proconfig, '{}'), p.proretset,
+               p.prorettype::regtype::text, array(select t::regtype::text from unnest(p.proargtypes) t), p.provolatile
+          from pg_proc p where p.pronamespace::regnamespace::text in ('public', 'pc_worker')
+        """,
+    )
+    public = [function for function in functions if function[0] == "public"]
+    names = {str(function[1]) for function in public}
+    assert len(names) == len(public) == 11
+    for _, name, _, _, returns_set, returns, parameters, _ in public:
+        assert str(name).endswith("_v1")
+        assert (returns_set, returns) == (False, "jsonb"), name
+        assert set(parameters) <= {"text", "bigint", "double precision", "jsonb", "uuid"}, name  # type: ignore[call-overload]
+    pure = {"now", "seconds", "edited_sentence", "is_path_refused"}
+    for _, name, is_definer, config, *_ in functions:
+        assert 'search_path=""' in config, name  # type: ignore[operator]
+        assert is_definer or name in pure, name
+
+
+async def test_a_store_on_an_empty_database_says_what_to_do(empty_dsn: str) -> None:
+    """Migrate it."""
+    store = PostgresStore(empty_dsn, application_name="test")
+    with pytest.raises(SchemaMismatchError, match="migrate"):
+        await store.register(worker_info())
+    with pytest.raises(SchemaMismatchError, match="migrate"):
+        await store.meetings()
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (f"delete from pc_worker.migrations where name = '{NAMES[-1]}'", NAMES[-1]),
+        ("insert into pc_worker.migrations (name, checksum) values ('9999_future', 'x')", "9999_future"),
+    ],
+)
+async def test_a_worker_of_another_schema_is_told_which_migration(empty_dsn: str, change: str, named: str) -> None:
+    """Older or newer: it does not register, and the answer names the difference."""
+    migrate(empty_dsn)
+    run(empty_dsn, change)
+    store = PostgresStore(empty_dsn, application_name="test")
+    answer = await store.register(worker_info())
+    assert answer.outcome == "schema"
+    assert answer.message is not None
+    assert named in answer.message
+    await store.close()
