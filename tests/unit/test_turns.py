@@ -95,9 +95,9 @@ def test_a_flicker_of_the_diarizer_does_not_cut_a_sentence() -> None:
 
 
 def test_a_short_answer_in_a_turn_of_its_own_stays() -> None:
-    """The word lasts 0.2 s, but its voice is heard for 0.5 s in the room that the neighbours leave."""
+    """The word lasts 0.2 s, but its voice is heard for 0.34 s in the room that the neighbours leave."""
     words = [word("right?", 0.0, 1.0), word("mhm", 1.2, 1.4), word("good", 1.6, 2.0)]
-    track = heard(turn(A, 0.0, 1.05), turn(B, 1.05, 1.55), turn(A, 1.55, 2.0))
+    track = heard(turn(A, 0.0, 1.05), turn(B, 1.13, 1.47), turn(A, 1.55, 2.0))
     assert read(assign_speakers(words, track)) == [(A, "right?"), (B, "mhm"), (A, "good")]
 
 

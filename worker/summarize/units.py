@@ -20,7 +20,7 @@ MIN_UNIT_WORDS = 8
 """... but not into pieces shorter than this."""
 
 _SENTENCE_END = re.compile("[.?!\u2026\u3002\uff1f\uff01\u0964\u061f][\"'\u201d\u2019\u00bb)\\]]*$")
-_NO_SENTENCE_END = re.compile(r"^(\w|mr|mrs|ms|dr|prof|st|vs|z\.b|e\.g|i\.e|\d+)\.$", re.IGNORECASE)
+_NO_SENTENCE_END = re.compile(r"^(\w|mr|mrs|ms|dr|prof|st|vs|z\.b|e\.g|i\.e|\d{1,2})\.$", re.IGNORECASE)
 """Initials, titles and ordinals: their full stop ends no sentence."""
 
 _QUESTION_END = re.compile("[?\uff1f\u061f][\"'\u201d\u2019\u00bb)\\]]*$")
