@@ -38,6 +38,9 @@ ENGINES: dict[str, str] = {
     "whisperx": "worker.engine.asr_whisperx:WhisperXTranscriber",
 }
 
+PREP_WATERMARK_BYTES = 1024**3
+"""A child that is bigger than its watermark after a call is replaced: libraries leak."""
+
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -199,9 +202,17 @@ def _transcriber_kwargs(settings: Settings) -> dict[str, object]:
 
 
 def num_engines(settings: Settings) -> int:
-    """ENGINE_PROCESSES, or a quarter of the cores; never more than the meetings that may be in progress."""
-    wanted = settings.engine_processes or max(1, _num_cores() // 4)
-    return min(wanted, settings.max_concurrent_jobs)
+    """
+    ENGINE_PROCESSES; else one where there is a GPU (it has one tenant), or one for each four cores. Never more than the
+    meetings that may be in progress.
+    """
+    fitting = 1 if _uses_gpu(settings) else max(1, _num_cores() // 4)
+    return min(settings.engine_processes or fitting, settings.max_concurrent_jobs)
+
+
+def _uses_gpu(settings: Settings) -> bool:
+    """Whether NVIDIA's driver is loaded; asking torch would take seconds and a hundred megabytes."""
+    return settings.asr_engine == "whisperx" and settings.enable_gpu and Path("/dev/nvidiactl").exists()
 
 
 def _num_cores() -> int:
@@ -234,6 +245,7 @@ def build_stages(settings: Settings, engine: Engine) -> ChildStages:
         environment=environment,
         stall_s=300.0,
         max_calls=200,
+        max_rss_bytes=PREP_WATERMARK_BYTES,
     )
     engines = [
         ChildProcess(
@@ -242,10 +254,15 @@ def build_stages(settings: Settings, engine: Engine) -> ChildStages:
             environment=environment,
             stall_s=600.0,
             max_calls=600,
+            max_rss_bytes=_ram_bytes() // 2,
         )
         for number in range(num_engines(settings))
     ]
     return ChildStages(prep=prep, engines=engines, settings=_settings_key(engine))
+
+
+def _ram_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _settings_key(engine: Engine) -> dict[str, str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from worker import events
 from worker.observe.logs import bind_to_task
 
 logger = logging.getLogger("worker")
+
+_TRACE_LINE = re.compile(r'Fatal Python error: |Current thread |Thread 0x|  File "[^"]+", line \d+ in ')
 
 
 class EventLog:
@@ -29,9 +32,7 @@ class EventLog:
             case events.StageDegraded(_, _, code, error):
                 self._warning("stage_degraded", error, code=code)
             case events.MeetingCompleted(_, outcome, seconds, audio_s):
-                self._info(
-                    "meeting_completed", outcome=outcome, seconds=round(seconds, 3), audio_s=round(audio_s, 3)
-                )
+                self._info("meeting_completed", outcome=outcome, seconds=round(seconds, 3), audio_s=round(audio_s, 3))
             case events.MeetingFailed(_, outcome, code, _, error):
                 self._error("meeting_failed", error, outcome=outcome, code=code)
             case events.MeetingReleased(_, outcome):
@@ -72,4 +73,11 @@ class EventLog:
 
 
 def _details(error: BaseException) -> dict[str, object]:
-    return dict(getattr(error, "details", {}))
+    """
+    What an administrator may see of the error's details. Of a dead child's last output only the lines of
+    faulthandler(3): libraries may have printed words of the meeting among the rest.
+    """
+    details = dict(getattr(error, "details", {}))
+    tail = str(details.pop("output_tail", ""))
+    trace = [line.strip() for line in tail.splitlines() if _TRACE_LINE.match(line)]
+    return {**details, "native_trace": " < ".join(trace)} if trace else details
