@@ -65,14 +65,14 @@ class ClusterRule:
         track_bonus, track_decay_s: added for the same track, fading with the time between.
         beside_penalty, beside_s: taken off for tracks heard side by side, within that time.
         min_piece_s: shorter pieces do not found clusters; they join one afterwards.
-        fold_cosine, fold_share: a cluster with less than this share of the speech joins a cluster twice its size whose
-            mean is this close. (Merging *any* two clusters at 0.80 fused two real people.)
+        fold_cosine, fold_share, fold_s: a cluster with less than this share of the speech, or with less than these
+            seconds, joins a cluster twice its size whose mean is this close. (Merging *any* two at 0.80 fused people.)
         ghost_s, ghost_share, max_ghost_s: a cluster is a person if it has this share of the speech, but at least
             `ghost_s` and no need for more than `max_ghost_s`.
         block_pieces: above this many pieces, blocks of time are clustered first, then their clusters.
     """
 
-    same_voice: float = 0.615
+    same_voice: float = 0.635
     track_bonus: float = 0.1
     track_decay_s: float = 6.0
     beside_penalty: float = 0.25
@@ -80,6 +80,7 @@ class ClusterRule:
     min_piece_s: float = 0.6
     fold_cosine: float = 0.70
     fold_share: float = 0.05
+    fold_s: float = 3.0
     ghost_s: float = 1.0
     ghost_share: float = 0.03
     max_ghost_s: float = 10.0
@@ -265,7 +266,7 @@ def _fold(evidence: Evidence, labels: Ints, bounds: Bounds, rule: ClusterRule) -
 
 def _next_fold(speech_s: npt.NDArray[np.float64], voices: Floats, rule: ClusterRule) -> tuple[int, int] | None:
     for small in np.argsort(speech_s, kind="stable"):
-        if speech_s[small] >= rule.fold_share * speech_s.sum():
+        if speech_s[small] >= max(rule.fold_s, rule.fold_share * speech_s.sum()):
             return None
         cosine = np.where(speech_s > 2 * speech_s[small], voices @ voices[small], -1)
         if cosine.max() >= rule.fold_cosine:
