@@ -187,6 +187,8 @@ def _formatter(format: str, redact: Redactor, *, traces: bool, colour: bool = Fa
 
 def _wants_colour(stream: TextIO) -> bool:
     """A terminal that can, and no NO_COLOR (no-color.org): rich knows how to ask."""
+    if not stream.isatty():
+        return False
     from rich.console import Console
 
     console = Console(file=stream)

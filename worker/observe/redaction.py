@@ -12,6 +12,7 @@ _SHORT = 6  # a shorter secret is masked only where it stands alone: "abc" would
 
 _NAMES = r"[a-z0-9_.-]{0,40}(?:token|api[_-]?key|password|passwd|secret|signature|credential|authorization|cookie)"
 _SECRET_NAME = re.compile(rf"(?i)^{_NAMES}$")
+# repetitions that could run on to the end of a hostile text are bounded, or the time would grow with its square
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -20,11 +21,11 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         # "apikey": "..." in JSON, 'Authorization': '...' in a dict of headers; quotes escaped or not
         (rf"(?i)((?:\\?[\"']){_NAMES}(?:\\?[\"'])\s*:\s*b?(?:\\?[\"']))[^\"'\\]+", rf"\1{MASK}"),
         (r"(?i)\b(authorization|apikey|cookie):\s*[^\"'\r\n]+", rf"\1: {MASK}"),
-        (r"(?i)\bbearer\s+[a-z0-9._~+/=-]{8,}", f"Bearer {MASK}"),
-        (r"\beyJ[\w-]{5,}(?:\.[\w-]*){1,4}", MASK),  # a JWT: base64url of '{"'
+        (r"(?i)\b(bearer)\s+[a-z0-9._~+/=-]{8,}", rf"\1 {MASK}"),
+        (r"\beyJ[\w-]{5,2000}(?:\.[\w-]*){1,4}", MASK),  # a JWT: base64url of '{"'
         (r"\b(?:sb_secret|hf|sk)[-_][\w-]{16,}", MASK),  # keys of Supabase, Hugging Face, OpenAI
         # user:password@; the password may itself hold @ : /, and a port (digits, then a slash) is none
-        (r"(?i)\b([a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*):(?!\d+/)[^\s\"']*@", rf"\1:{MASK}@"),
+        (r"(?i)\b([a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*):(?!\d+/)[^\s\"']{0,500}@", rf"\1:{MASK}@"),
     )
 )
 
