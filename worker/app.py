@@ -23,8 +23,9 @@ from uuid import UUID
 from worker import __version__
 from worker.config import Settings
 from worker.exceptions import AudioMissingError, ConfigurationError
-from worker.models import NewMeeting, Scores, SpeakerTurn, Stage, TranscriptSegment, WorkerInfo
+from worker.models import NewMeeting, SpeakerTurn, Stage, TranscriptSegment, WorkerInfo
 from worker.ports import Observer, Storage, Store
+from worker.scores import Scores
 
 if TYPE_CHECKING:
     from worker.adapters.child_channel import ObjectSpec

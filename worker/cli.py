@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -91,7 +90,7 @@ def run(
         worker_id=settings.worker_id or "",
     )
     with logs:
-        asyncio.run(app.run_worker(settings, once=once, observers=[EventLog()]))
+        _run(app.run_worker(settings, once=once, observers=[EventLog()]))
 
 
 @cli.command()
@@ -121,8 +120,8 @@ def demo(
         console=False,
     )
     with logs, ProgressBars(people) as bars:
-        found = asyncio.run(demonstration.run(settings, recording, [bars, EventLog()]))
-    scores = asyncio.run(demonstration.score(settings, recording, found))
+        found = _run(demonstration.run(settings, recording, [bars, EventLog()]))
+    scores = _run(demonstration.score(settings, recording, found))
     people.print()
     people.print(views.detail(found))
     if scores is not None:
@@ -248,7 +247,7 @@ def migrate(
     if print_sql:
         typer.echo(app.migration_script())
         return
-    applied = asyncio.run(app.migrate(load_settings([Need.DATABASE])))
+    applied = _run(app.migrate(load_settings([Need.DATABASE])))
     people = _console(stderr=True)
     for name in applied:
         people.print(f"applied {name}")
@@ -256,6 +255,12 @@ def migrate(
 
 
 # --- what the commands share -------------------------------------------------------------------------------------
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # a tenth of the time until --help answers
+
+    return asyncio.run(work)
 
 
 def _with_store(work: Callable[[Settings, Store], Awaitable[T]]) -> T:
@@ -268,7 +273,7 @@ def _with_store(work: Callable[[Settings, Store], Awaitable[T]]) -> T:
         async with app.opened_store(settings) as store:
             return await work(settings, store)
 
-    return asyncio.run(opened())
+    return _run(opened())
 
 
 def _report(answer: WriteAnswer, meeting_id: UUID, done: str, *, wanted: tuple[str, ...]) -> None:

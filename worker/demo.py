@@ -13,8 +13,9 @@ from uuid import UUID
 from worker import app
 from worker.config import Need, Settings, load_settings
 from worker.exceptions import ConfigurationError
-from worker.models import MeetingDetail, NewMeeting, Scores, SpeakerTurn
+from worker.models import MeetingDetail, NewMeeting, SpeakerTurn
 from worker.ports import Observer
+from worker.scores import Scores
 
 DEMO_DIR = Path("demo_data")
 SAMPLE = "pyannote/audio/sample/sample"

@@ -51,8 +51,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from worker.models import FailureKind
-
 
 class Disposition(StrEnum):
     RETRY = "retry"  # this attempt failed; another one may succeed
@@ -60,6 +58,16 @@ class Disposition(StrEnum):
     INFRASTRUCTURE = "infrastructure"  # not the meeting's fault: wait and try again, counted apart
     LEASE_LOST = "lease_lost"  # stop working and write nothing
     STOP = "stop"  # the worker stops; the meeting is given back
+
+
+class FailureKind(StrEnum):
+    """How an attempt ended, which decides what it counts against."""
+
+    FAILURE = "failure"  # three of them and the meeting fails
+    CRASH = "crash"  # a child or a worker died; two of them and the recording is called poison
+    INFRASTRUCTURE = "infrastructure"  # network, database, storage, disk: retried for 24 h
+    WAITING = "waiting"  # the audio is not there yet: up to 1 h, no attempt spent
+    PERMANENT = "permanent"  # trying again cannot help
 
 
 class PCWorkerException(Exception):

@@ -27,6 +27,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from worker.exceptions import FailureKind
+
 
 class Value(BaseModel):
     """A frozen value; unknown fields are an error, so that two versions never half-understand each other."""
@@ -197,23 +199,6 @@ class ProcessingResult(Value):
     result: dict[str, Any] = Field(description="engines, models, device, seconds per stage, audio metadata, quality")
 
 
-class Scores(Value):
-    """None where there was no reference. Rates are shares (0.08 is 8 %) and may exceed 1."""
-
-    der: float | None = Field(
-        default=None, description="missed + false alarm + confusion, per second of reference speech"
-    )
-    wer: float | None = Field(default=None, description="substitutions + deletions + insertions, per reference word")
-    missed: float | None = Field(default=None, description="share of the reference speech that no turn covers")
-    false_alarm: float | None = None
-    confusion: float | None = None
-    reference_speech_s: float | None = None
-    num_reference_speakers: int | None = None
-    num_speakers: int
-    num_reference_words: int | None = None
-    num_words: int
-
-
 # --- the queue ---------------------------------------------------------------------------------------------------
 
 
@@ -309,16 +294,6 @@ class HeartbeatAnswer(Value):
     jobs: tuple[BeatAnswer, ...] = ()
     draining: bool = False
     registered: bool = True
-
-
-class FailureKind(StrEnum):
-    """How an attempt ended, which decides what it counts against."""
-
-    FAILURE = "failure"  # three of them and the meeting fails
-    CRASH = "crash"  # a child or a worker died; two of them and the recording is called poison
-    INFRASTRUCTURE = "infrastructure"  # network, database, storage, disk: retried for 24 h
-    WAITING = "waiting"  # the audio is not there yet: up to 1 h, no attempt spent
-    PERMANENT = "permanent"  # trying again cannot help
 
 
 class Failure(Value):

@@ -13,8 +13,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from worker.exceptions import DiskFullError, Disposition, OutOfMemoryError, PCWorkerException, WorkerStoppedError
-from worker.models import Failure, FailureKind, Stage
+from worker.exceptions import (
+    DiskFullError,
+    Disposition,
+    FailureKind,
+    OutOfMemoryError,
+    PCWorkerException,
+    WorkerStoppedError,
+)
+from worker.models import Failure, Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Scores, Stage, SummaryItem
+from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Stage, SummaryItem
+from worker.scores import Scores
 
 COLOURS = {
     MeetingStatus.PENDING: "yellow",

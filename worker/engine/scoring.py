@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.exceptions import EngineError
-from worker.models import Scores, SpeakerTurn, TranscriptSegment
+from worker.models import SpeakerTurn, TranscriptSegment
+from worker.scores import Scores
 
 _SPOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
