@@ -1,8 +1,7 @@
 """
 Any recording to 16 kHz mono PCM-16, with PyAV's bundled FFmpeg libraries, in bounded memory and on two cores.
 
-One thread reads and decodes, a second one mixes, resamples and spools, a third one hashes the file; the heavy parts run
-outside of Python's lock. Meant for a child process that may be thrown away: what is not foreseen here costs one attempt.
+Meant for a child process that may be thrown away: what is not foreseen here costs one attempt.
 """
 
 from __future__ import annotations
@@ -11,20 +10,19 @@ import errno
 import hashlib
 import math
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
-from queue import Queue
 from threading import Event
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from worker.adapters.decode_mono import ChannelStatistics, MonoMixer
-from worker.adapters.decode_packets import Silence, Sound, open_sound
-from worker.adapters.decode_spool import RATE_HZ, Resampler, Spool
+from worker.adapters.decode_container import Header
+from worker.adapters.decode_halves import decode_halves
+from worker.adapters.decode_measures import RATE_HZ, Measures
+from worker.adapters.decode_part import IrregularError, Plan, Source, decode_whole, make_plan
+from worker.adapters.decode_spool import scratch_file, write_wav
 from worker.exceptions import (
     AudioCorruptedError,
     AudioEmptyError,
@@ -42,10 +40,6 @@ from worker.exceptions import (
 from worker.models import AudioMetadata, ResultWarning, Stage
 from worker.ports import Report
 
-if TYPE_CHECKING:
-    from av import AudioFrame
-
-QUEUE_BLOCKS = 4
 HASH_BLOCK_BYTES = 1 << 20
 
 SHORTEST_S = 0.1
@@ -61,206 +55,171 @@ TRUNCATED_SHARE = 0.01
 UNUSABLE_SHARE = 0.5
 """Of the packets damaged: what is left makes no transcript."""
 
-MIN_BIT_RATE = 500
-"""Bits per second; a header that states so long a recording for so few bytes is wrong, so it is not believed."""
+AUDIBLE_GAP_S = 1.0
+"""Shorter gaps cost no word, so they are counted and not warned of."""
+
+CUT_FROM_S = 900.0
+"""Shorter recordings are decoded in one piece: starting a second process takes a quarter of a second."""
 
 WAV_LIMIT_S = (2**32 - 2**16) / (2 * RATE_HZ)
 """What the 32-bit lengths of a WAV file can hold, 37 hours."""
-
-
-@dataclass(frozen=True)
-class Take:
-    """One pass over a recording; its samples are in the spool."""
-
-    sound: Sound
-    statistics: ChannelStatistics
 
 
 class PyavDecoder:
     """
     Implements `ports.Decoder` for the containers and codecs of the bundled FFmpeg, playlists excepted.
 
-    Time: the first sample written is the first sound of the recording, with the encoder's priming removed where the file
-    tells of it (m4a, opus, mp3 with an Info tag; other mp3 and ADTS begin 21 to 26 ms late). Packets that were lost leave
-    silence of their length. So the times of words are seconds of the sound track as a player shows them; in a file whose
-    sound begins after its picture, the player's clock is ahead by `start_offset_s`.
+    Time: the first sample written is the first sound of the recording, with the encoder's priming removed where the
+    file tells of it (m4a, opus, mp3 with an Info tag; other mp3 and ADTS begin 21 to 26 ms late). Lost packets leave
+    silence of their length. So the times of words are seconds of the sound track as a player shows them; in a file
+    whose sound begins after its picture, the player's clock is ahead by `start_offset_s`.
 
-    A damaged recording is used as far as it goes: bad packets, gaps, an early end and cancelling channels are warnings of
-    the result. An error says that no transcript can come of it.
+    A damaged recording is used as far as it goes: bad packets, gaps, an early end and cancelling channels are warnings
+    of the result. An error says that no transcript can come of it.
+
+    Args:
+        max_hours, max_bytes: longer or bigger recordings are refused, from the header where it can be believed.
+        cut_from_s: recordings of this length are decoded by two processes; infinity for always one.
     """
 
-    def __init__(self, *, max_hours: float, max_bytes: int) -> None:
+    def __init__(self, *, max_hours: float, max_bytes: int, cut_from_s: float = CUT_FROM_S) -> None:
         self._max_s = min(max_hours * 3600.0, WAV_LIMIT_S)
         self._max_bytes = max_bytes
+        self._cut_from_s = cut_from_s
 
     def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
-        """See `ports.Decoder`; raises AudioMissingError too, and AudioPreprocessingError for what failed on our side."""
-        with typed_errors():
-            size_bytes = self._size_of(source)
-            with hashed(source) as sha256, Spool(target.parent) as spool:
-                take, warnings = self._best_take(source, size_bytes, spool, report)
-                check_usable(take, spool)
-                metadata = describe(take, spool, size_bytes, sha256.result(), warnings)
-                spool.write_wav(target)
-                report(1.0)
-                return metadata
+        """See `ports.Decoder`. Raises also AudioMissingError, and AudioPreprocessingError when it is our fault."""
+        with typed_errors(), scratch_files(target.parent) as scratches:
+            what = Source(source, self._checked_size(source), self._max_s)
+            with hashed(source) as sha256:
+                plan = make_plan(what, cut_from_s=self._cut_from_s)
+                if plan.header.believable_s(what.size_bytes) > self._max_s:
+                    raise AudioTooLongError
+                measures, warnings = decode_audible(what, plan, scratches, in_steps(report))
+                check_usable(plan.header, measures)
+                metadata = describe(what, plan.header, measures, sha256.result(), warnings)
+            write_wav(target, scratches, num_samples=measures.num_samples, peak=measures.peak)
+            report(1.0)
+            return metadata
 
-    def _size_of(self, source: Path) -> int:
+    def _checked_size(self, source: Path) -> int:
         try:
             found = source.stat()
         except FileNotFoundError as error:
             raise AudioMissingError from error
         if not stat.S_ISREG(found.st_mode):
-            raise AudioCorruptedError(
-                "The recording is not a file. Upload the recording itself, then retry the meeting."
-            )
+            raise AudioCorruptedError("The recording is a folder or a device. Upload a file, then retry the meeting.")
         if found.st_size == 0:
             raise AudioEmptyError
         if found.st_size > self._max_bytes:
             raise AudioTooBigError
         return found.st_size
 
-    def _best_take(
-        self, source: Path, size_bytes: int, spool: Spool, report: Report
-    ) -> tuple[Take, tuple[ResultWarning, ...]]:
-        """The mean of the channels, or the loudest of them where the mean cancels."""
-        take = self._take(source, size_bytes, spool, report)
-        if not take.statistics.cancels:
-            return take, ()
-        spool.clear()
-        channel = take.statistics.loudest
-        warning = warn(
-            "audio_channels_cancel",
-            f"The channels of the recording cancel each other; only channel {channel + 1} was used. Check the wiring.",
-        )
-        return self._take(source, size_bytes, spool, report, channel), (warning,)
 
-    def _take(self, source: Path, size_bytes: int, spool: Spool, report: Report, channel: int | None = None) -> Take:
-        mixer, resampler = MonoMixer(channel), Resampler()
-
-        def work(block: AudioFrame | Silence) -> None:
-            if isinstance(block, Silence):
-                spool.write(resampler.resample(block.rate_hz, np.zeros(block.num_samples, np.float32)))
-            else:
-                spool.write(resampler.resample(block.sample_rate, mixer.mix(block)))
-            if spool.duration_s > self._max_s:
-                raise self._too_long()
-
-        with open_sound(source, size_bytes) as sound:
-            if believable_s(sound, size_bytes) > self._max_s:
-                raise self._too_long()
-            reported = 0.0
-            with second_thread(work) as put:
-                for block in sound.blocks():
-                    if not put(block):
-                        break
-                    if sound.progress >= reported + 0.01:
-                        reported = sound.progress
-                        report(min(reported, 0.99))
-            spool.write(resampler.flush())
-            return Take(sound, mixer.statistics)
-
-    def _too_long(self) -> AudioTooLongError:
-        return AudioTooLongError(
-            f"The recording is longer than the {self._max_s / 3600:.4g} hours allowed. Split it, or raise MAX_AUDIO_HOURS."
-        )
+def decode_audible(
+    source: Source, plan: Plan, scratches: tuple[FileIO, FileIO], report: Report
+) -> tuple[Measures, list[ResultWarning]]:
+    """The mean of the channels; or the loudest of them, in a second run, where they cancel each other in the mean."""
+    measures = decode_fast(source, plan, scratches, report)
+    if not measures.cancels:
+        return measures, []
+    channel = measures.loudest_channel
+    message = f"The channels of the recording cancel each other; only channel {channel + 1} was used. Check the cables."
+    chosen = decode_fast(replace(source, channel=channel), plan, scratches, report)
+    return chosen, [warning("audio_channels_cancel", message)]
 
 
-def believable_s(sound: Sound, size_bytes: int) -> float:
-    """The stated length as far as the bytes can hold it; 0 when there is none to believe."""
-    stated_s = sound.header.duration_s
-    if stated_s is None or stated_s * MIN_BIT_RATE > size_bytes * 8:
-        return 0.0
-    if sound.header.pcm_bit_rate:
-        return min(stated_s, size_bytes * 8 / sound.header.pcm_bit_rate)
-    return stated_s
+def decode_fast(source: Source, plan: Plan, scratches: tuple[FileIO, FileIO], report: Report) -> Measures:
+    if plan.cut_s is not None:
+        empty(scratches)
+        try:
+            return decode_halves(source, plan, scratches, report)
+        except IrregularError:
+            pass
+    empty(scratches)
+    return decode_whole(source, scratches[0], report)
 
 
-def check_usable(take: Take, spool: Spool) -> None:
-    sound = take.sound
-    if not math.isfinite(spool.peak):
+def check_usable(header: Header, measures: Measures) -> None:
+    if not math.isfinite(measures.peak):
         raise AudioNotFiniteError
-    if sound.num_bad_packets > UNUSABLE_SHARE * sound.num_packets:
-        raise AudioCorruptedError(num_bad_packets=sound.num_bad_packets, num_packets=sound.num_packets)
-    if spool.duration_s < SHORTEST_S:
-        raise AudioTruncatedError if (sound.header.duration_s or 0.0) > TRUNCATED_S else AudioTooShortError
-    if spool.peak < SILENT_PEAK:
+    if measures.num_bad_packets > UNUSABLE_SHARE * measures.num_packets:
+        raise AudioCorruptedError(num_bad_packets=measures.num_bad_packets, num_packets=measures.num_packets)
+    if measures.duration_s < SHORTEST_S:
+        raise AudioTruncatedError if (header.stated_s or 0.0) > TRUNCATED_S else AudioTooShortError
+    if measures.peak < SILENT_PEAK:
         raise AudioSilentError
 
 
 def describe(
-    take: Take, spool: Spool, size_bytes: int, sha256: str, warnings: tuple[ResultWarning, ...]
+    source: Source, header: Header, measures: Measures, sha256: str, warnings: list[ResultWarning]
 ) -> AudioMetadata:
-    header = take.sound.header
     return AudioMetadata(
         sha256=sha256,
-        size_bytes=size_bytes,
+        size_bytes=source.size_bytes,
         container=header.container,
         codec=header.codec,
         rate_hz=header.rate_hz,
         num_channels=header.num_channels,
-        duration_s=spool.duration_s,
+        duration_s=measures.duration_s,
         start_offset_s=header.start_offset_s,
-        loudness_dbfs=decibel(spool.rms),
-        peak_dbfs=decibel(spool.peak),
-        clipped_share=take.statistics.clipped_share,
-        gap_s=take.sound.gap_s,
-        num_bad_packets=take.sound.num_bad_packets,
-        warnings=warnings + tuple(findings(take.sound, spool.duration_s)),
+        loudness_dbfs=decibel(measures.rms),
+        peak_dbfs=decibel(measures.peak),
+        clipped_share=measures.clipped_share,
+        gap_s=measures.gap_s,
+        num_bad_packets=measures.num_bad_packets,
+        warnings=(*warnings, *findings(header, measures)),
     )
 
 
-def findings(sound: Sound, duration_s: float) -> Iterator[ResultWarning]:
+def findings(header: Header, measures: Measures) -> Iterator[ResultWarning]:
     """What a reader of the transcript should know about the recording."""
-    stated_s = sound.header.duration_s
-    if stated_s is not None and stated_s - duration_s > max(TRUNCATED_S, TRUNCATED_SHARE * stated_s):
-        message = f"The recording ends after {duration_s:.0f} s of {stated_s:.0f} s; the upload was probably cut off."
-        yield warn("audio_truncated", message + " What there is was transcribed.")
-    if sound.num_bad_packets:
-        message = f"{sound.num_bad_packets} of {sound.num_packets} packets of the recording are damaged"
-        yield warn("audio_damaged", message + "; words may be missing.")
-    if sound.gap_s > 1.0:
-        yield warn("audio_gaps", f"{sound.gap_s:.0f} s of the recording are missing and were replaced by silence.")
-    if sound.header.num_tracks > 1:
-        message = f"The file has {sound.header.num_tracks} sound tracks; only the main one was transcribed."
-        yield warn("audio_tracks_ignored", message)
+    stated_s, duration_s = header.stated_s or 0.0, measures.duration_s
+    if stated_s - duration_s > max(TRUNCATED_S, TRUNCATED_SHARE * stated_s):
+        message = f"The recording ends after {duration_s:.0f} of {stated_s:.0f} s; the upload was probably cut off."
+        yield warning("audio_truncated", message)
+    if measures.num_bad_packets:
+        message = f"{measures.num_bad_packets} of {measures.num_packets} packets of the recording are damaged."
+        yield warning("audio_damaged", message + " Words may be missing.")
+    if measures.gap_s > AUDIBLE_GAP_S:
+        message = f"{measures.gap_s:.0f} s of the recording are missing and were replaced by silence."
+        yield warning("audio_gaps", message)
+    if header.num_tracks > 1:
+        message = f"The file has {header.num_tracks} sound tracks; only the main one was transcribed."
+        yield warning("audio_tracks_ignored", message)
 
 
-def warn(code: str, message: str) -> ResultWarning:
+def warning(code: str, message: str) -> ResultWarning:
     return ResultWarning(code=code, message=message, stage=Stage.DECODE)
 
 
 def decibel(amplitude: float) -> float | None:
-    return round(20 * math.log10(amplitude), 2) if amplitude > 0 else None
+    return round(20 * math.log10(amplitude), 2) if 0 < amplitude < math.inf else None
+
+
+def in_steps(report: Report) -> Report:
+    """Passes on every whole percent once, and leaves the last one to the end."""
+    reported = 0.0
+
+    def step(share: float) -> None:
+        nonlocal reported
+        if share - reported >= 0.01 and share < 1.0:
+            reported = share
+            report(share)
+
+    return step
 
 
 @contextmanager
-def second_thread(work: Callable[[AudioFrame | Silence], None]) -> Iterator[Callable[[AudioFrame | Silence], bool]]:
-    """Gives `put`, which hands a block to `work` in another thread, and is False once that failed; the end raises why."""
-    queue: Queue[AudioFrame | Silence | None] = Queue(QUEUE_BLOCKS)
-    failed = Event()
+def scratch_files(folder: Path) -> Iterator[tuple[FileIO, FileIO]]:
+    with closing(scratch_file(folder)) as first, closing(scratch_file(folder)) as second:
+        yield first, second
 
-    def run() -> None:
-        try:
-            while (block := queue.get()) is not None:
-                work(block)
-        except BaseException:
-            failed.set()
-            for _ in iter(queue.get, None):  # the other side must not wait on a full queue
-                pass
-            raise
 
-    def put(block: AudioFrame | Silence) -> bool:
-        queue.put(block)
-        return not failed.is_set()
-
-    with ThreadPoolExecutor(1, thread_name_prefix="mix") as pool:
-        future = pool.submit(run)
-        try:
-            yield put
-        finally:
-            queue.put(None)
-        future.result()
+def empty(scratches: tuple[FileIO, FileIO]) -> None:
+    for scratch in scratches:
+        scratch.seek(0)
+        scratch.truncate()
 
 
 @contextmanager

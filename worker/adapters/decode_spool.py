@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import tempfile
 import wave
+from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from worker.adapters.decode_mono import Samples
+from worker.adapters.decode_measures import RATE_HZ, Measures
+from worker.adapters.decode_mono import Samples, energy_of
 
-RATE_HZ = 16_000
 BLOCK_SAMPLES = 1 << 16
 
 
@@ -29,19 +31,24 @@ class Resampler:
         self._rate_hz = RATE_HZ
         self._stream: Any = None
 
-    def resample(self, rate_hz: int, samples: Samples) -> Samples:
-        head = self.flush() if rate_hz != self._rate_hz else samples[:0]
-        if rate_hz != self._rate_hz:
-            self._start(rate_hz)
-        out = samples if self._stream is None else self._stream.resample_chunk(np.ascontiguousarray(samples), False)
-        return np.concatenate((head, out)) if len(head) else out
+    def resample(self, rate_hz: int, samples: Samples) -> list[Samples]:
+        if rate_hz == self._rate_hz:
+            return [self._next(samples)]
+        rest = self.flush()
+        self._start(rate_hz)
+        return [rest, self._next(samples)]
 
     def flush(self) -> Samples:
-        """The rest that the filter still holds."""
-        empty = np.zeros(0, np.float32)
-        stream, self._stream = self._stream, None
-        self._rate_hz = RATE_HZ
-        return empty if stream is None else stream.resample_chunk(empty, True)
+        """The rest that the filter still holds; afterwards it begins anew."""
+        nothing: Samples = np.zeros(0, np.float32)
+        rest: Samples = nothing if self._stream is None else self._stream.resample_chunk(nothing, True)
+        self._stream, self._rate_hz = None, RATE_HZ
+        return rest
+
+    def _next(self, samples: Samples) -> Samples:
+        whole = np.ascontiguousarray(samples)
+        result: Samples = whole if self._stream is None else self._stream.resample_chunk(whole, False)
+        return result
 
     def _start(self, rate_hz: int) -> None:
         import soxr
@@ -52,77 +59,82 @@ class Resampler:
 
 
 class Spool:
-    """Mono samples at 16 kHz wait here until the peak is known."""
+    """
+    Takes mono samples at 16 kHz, drops what lies outside of its window, measures and keeps the rest in `scratch`.
 
-    def __init__(self, folder: Path) -> None:
-        self._scratch = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by __exit__
-        self._energy = 0.0
-        self.num_samples = 0
-        self.peak = 0.0
+    The window leaves out the first `num_skipped` samples and all beyond `num_kept` after them.
+    """
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._scratch.close()
-
-    @property
-    def duration_s(self) -> float:
-        return self.num_samples / RATE_HZ
-
-    @property
-    def rms(self) -> float:
-        return float(np.sqrt(self._energy / self.num_samples)) if self.num_samples else 0.0
+    def __init__(
+        self, scratch: FileIO, measures: Measures, *, num_skipped: int = 0, num_kept: int | None = None
+    ) -> None:
+        self._scratch = scratch
+        self._measures = measures
+        self._num_to_skip = num_skipped
+        self._num_kept = num_kept
 
     def write(self, samples: Samples) -> None:
-        if not len(samples):
+        skipped = min(self._num_to_skip, len(samples))
+        self._num_to_skip -= skipped
+        kept = samples[skipped:]
+        if self._num_kept is not None:
+            kept = kept[: self._num_kept - self._measures.num_samples]
+        if not len(kept):
             return
-        self.peak = float(np.maximum(self.peak, max(samples.max(), -samples.min())))  # NaN stays NaN
-        self._energy += float(np.square(samples, dtype=np.float64).sum())
-        self.num_samples += len(samples)
-        write_all(self._scratch.fileno(), np.ascontiguousarray(samples).data)
-
-    def clear(self) -> None:
-        """Begin again."""
-        self._scratch.seek(0)
-        self._scratch.truncate()
-        self._energy, self.num_samples, self.peak = 0.0, 0, 0.0
-
-    def write_wav(self, target: Path) -> None:
-        """Peak at full scale, rounded exactly as libsndfile does; complete and on disk, or not there at all."""
-        part = target.with_name(target.name + ".part")
-        try:
-            with part.open("wb") as file:
-                self._write_pcm(file)
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-
-    def _write_pcm(self, file: Any) -> None:
-        with wave.open(file, "wb") as wav:
-            wav.setnchannels(1)
-            wav.setsampwidth(2)
-            wav.setframerate(RATE_HZ)
-            wav.setnframes(self.num_samples)
-            self._scratch.seek(0)
-            buffer = np.empty(BLOCK_SAMPLES, np.float32)
-            while num_bytes := self._scratch.readinto(buffer.data):
-                wav.writeframesraw(to_pcm16(buffer[: num_bytes // 4], 1.0 / self.peak).data)
+        self._measures.add_peak(float(np.maximum(kept.max(), -kept.min())))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._measures.energy += energy_of(kept)
+        self._measures.num_samples += len(kept)
+        write_all(self._scratch, kept)
 
 
-def to_pcm16(samples: Samples, gain: float) -> np.ndarray[Any, np.dtype[np.int16]]:
-    """Little-endian int16 of `samples * gain`; works in place. libsndfile scales by 32768, rounds down and clips."""
-    np.multiply(samples, np.float32(gain), out=samples)
-    np.multiply(samples, np.float32(32768), out=samples)
+def scratch_file(folder: Path) -> FileIO:
+    """An empty file in `folder` without a name, to be closed by the caller."""
+    file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - closed by the caller
+    return file  # type: ignore[no-any-return]  # unbuffered, so a FileIO
+
+
+def write_wav(target: Path, scratches: Sequence[FileIO], *, num_samples: int, peak: float) -> None:
+    """
+    What lies in the scratch files, one after the other, with its peak at full scale; on disk completely, or not there.
+
+    Rounded exactly as libsndfile does it, so that the bytes equal `soundfile.write(target, samples / peak, 16000)`.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("wb") as file:
+            write_pcm(file, scratches, num_samples, 1.0 / peak)
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_pcm(file: IO[bytes], scratches: Sequence[FileIO], num_samples: int, gain: float) -> None:
+    with wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(RATE_HZ)
+        wav.setnframes(num_samples)
+        buffer = np.empty(BLOCK_SAMPLES, np.float32)
+        for scratch in scratches:
+            scratch.seek(0)
+            while num_bytes := scratch.readinto(buffer.data):
+                wav.writeframesraw(to_pcm16(buffer[: num_bytes // 4], gain).data)
+
+
+def to_pcm16(samples: Samples, gain: float) -> NDArray[np.int16]:
+    """Little-endian int16 of `samples * gain`, done in place. libsndfile scales by 32768, rounds down and clips."""
+    samples *= np.float32(gain)
+    samples *= np.float32(32768)
     np.floor(samples, out=samples)
     np.minimum(samples, np.float32(32767), out=samples)
     return samples.astype("<i2")
 
 
-def write_all(descriptor: int, data: memoryview) -> None:
-    """A raw write may take only a part, on a disk that is filling up say; the next one then says why."""
-    left = data.cast("B")
+def write_all(file: FileIO, samples: Samples) -> None:
+    """A raw write may take only a part, on a disk that is filling up say; the next one then raises why."""
+    left = np.ascontiguousarray(samples).data.cast("B")
     while left:
-        left = left[os.write(descriptor, left) :]
+        left = left[file.write(left) :]

@@ -73,7 +73,7 @@ class LocalStorage:
 
     @contextmanager
     def _opened(self, parts: tuple[str, ...]) -> Iterator[int]:
-        """A descriptor of the recording. Where it leads is asked of the open file, so no link can be swapped meanwhile."""
+        """A descriptor of the recording. Where it leads is asked of the open file, so no link can be swapped in."""
         root = self._real_root()
         descriptor = os.open(root.joinpath(*parts), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -162,8 +162,8 @@ def copy(descriptor: int, part: Path, max_bytes: int, report: Report, stopped: E
             file.write(block)
             report(min(1.0, num_copied / max(size_bytes, 1)))
         os.fsync(file.fileno())
-    stat = os.fstat(descriptor)
-    os.utime(part, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # the next attempt can tell that it is the same recording
+    found = os.fstat(descriptor)
+    os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns))  # the next attempt can tell that it is the same recording
 
 
 async def in_thread(work: Callable[[Event], None]) -> None:

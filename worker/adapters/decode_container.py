@@ -1,0 +1,145 @@
+"""Opening a file that nobody vouches for, and what its header says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.exceptions import (
+    AudioCorruptedError,
+    AudioPreprocessingError,
+    AudioTruncatedError,
+    NoAudioStreamError,
+    NotAudioError,
+    PCWorkerException,
+)
+
+if TYPE_CHECKING:
+    from av import AudioStream
+    from av.container import InputContainer
+
+MIN_RATE_HZ = 1_000
+MAX_RATE_HZ = 768_000
+MAX_CHANNELS = 64
+"""Outside of these a header is absurd, not unusual."""
+
+MIN_BIT_RATE = 500
+"""Bits per second; a header that states so long a recording for so few bytes is wrong."""
+
+FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,g722,"
+    "gsm,loas,matroska,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mxf,nut,ogg,oma,rm,sln,sox,tak,tta,"
+    "voc,w64,wav,webm,wsd,wv,xwma"
+)
+"""Demuxers that read this file and nothing else. Playlists (hls, concat, dash) would open other files and addresses."""
+
+GUESSED = ("aac", "ac3", "eac3", "dts", "amr", "amrnb", "amrwb", "mpegts", "mpeg", "loas", "g722", "gsm", "sln")
+"""Formats without a length in their header: FFmpeg makes one up from the bit rate."""
+
+MAGIC = (b"RIFF", b"RF64", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b"ID3")
+"""What recordings begin with; a file that does and cannot be opened is damaged, any other is no recording."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the file says about itself, before anything is decoded."""
+
+    container: str
+    codec: str
+    rate_hz: int
+    num_channels: int
+    num_tracks: int
+    start_offset_s: float
+    stated_s: float | None
+    """Length of the sound; None where the format has none, or where it would be a guess."""
+    pcm_bit_rate: int
+    """Bits per second of uncompressed sound, 0 for any other."""
+
+    def believable_s(self, size_bytes: int) -> float:
+        """The stated length as far as the bytes can hold it; 0 when there is none to believe."""
+        num_bits = size_bytes * 8
+        if self.stated_s is None or self.stated_s * MIN_BIT_RATE > num_bits:
+            return 0.0
+        return min(self.stated_s, num_bits / self.pcm_bit_rate) if self.pcm_bit_rate else self.stated_s
+
+
+@contextmanager
+def open_container(source: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """
+    The file and its main sound track. No error of FFmpeg leaves from here; inside the context they are the caller's.
+
+    Raises NotAudioError, NoAudioStreamError, AudioTruncatedError, AudioCorruptedError.
+    """
+    import av
+    from av.error import FFmpegError
+
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    try:
+        container = av.open(f"file:{source.absolute()}", options=options, metadata_errors="replace")
+    except FFmpegError as error:
+        raise not_opened(source, error) from error
+    with container:
+        yield container, main_track(container)
+
+
+def not_opened(source: Path, error: Exception) -> PCWorkerException:
+    """What the first bytes promise decides between damaged and no recording at all."""
+    reason = type(error).__name__
+    if isinstance(error, MemoryError):
+        return AudioPreprocessingError(reason=reason)
+    with source.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":  # an MP4 whose index, which comes last, is missing
+        return AudioTruncatedError(reason=reason)
+    if head.startswith(MAGIC):
+        return AudioCorruptedError(reason=reason)
+    return NotAudioError(reason=reason)
+
+
+def main_track(container: InputContainer) -> AudioStream:
+    tracks = container.streams.audio
+    if not tracks:
+        raise NoAudioStreamError
+    best = container.streams.best("audio")
+    track = next((track for track in tracks if best is not None and track.index == best.index), tracks[0])
+    if track.codec_context is None:
+        raise NotAudioError("The sound is coded in a way that cannot be read. Export the recording as mp3, m4a or wav.")
+    return track
+
+
+def read_header(container: InputContainer, track: AudioStream) -> Header:
+    """Raises AudioCorruptedError when it is absurd."""
+    context = track.codec_context
+    if not is_usable(context.sample_rate or 0, context.channels or 0):
+        raise AudioCorruptedError(
+            "The file states an impossible sample rate or number of channels. Export it again and retry the meeting.",
+            rate_hz=context.sample_rate,
+            num_channels=context.channels,
+        )
+    start_s = float((track.start_time or 0) * (track.time_base or 0))
+    return Header(
+        container=container.format.name,
+        codec=context.name,
+        rate_hz=context.sample_rate,
+        num_channels=context.channels,
+        num_tracks=len(container.streams.audio),
+        start_offset_s=max(0.0, start_s - (container.start_time or 0) / 1e6),
+        stated_s=stated_length_s(container, track),
+        pcm_bit_rate=(context.bit_rate or 0) if context.name.startswith("pcm_") else 0,
+    )
+
+
+def is_usable(rate_hz: int, num_channels: int) -> bool:
+    return MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and 1 <= num_channels <= MAX_CHANNELS
+
+
+def stated_length_s(container: InputContainer, track: AudioStream) -> float | None:
+    name = container.format.name
+    if name in GUESSED or (name == "mp3" and "encoder" not in track.metadata):  # mp3: no Info tag, so a guess too
+        return None
+    if track.duration and track.time_base:
+        return float(track.duration * track.time_base)
+    return container.duration / 1e6 if container.duration else None
