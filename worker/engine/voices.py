@@ -56,7 +56,7 @@ class VoiceEncoder:
             weights = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
             for name, part in (("lstm.", self._lstm), ("linear.", self._linear)):
                 part.load_state_dict({k.removeprefix(name): v for k, v in weights.items() if k.startswith(name)})
-        except (RuntimeError, OSError, KeyError, UnpicklingError) as error:
+        except (RuntimeError, OSError, KeyError, EOFError, UnpicklingError) as error:
             raise ModelUnavailableError(reason=str(error)) from error
         self._mel = MelSpectrum()
 
