@@ -1,0 +1,99 @@
+"""The job folder: what a stage left is reused when it fits, and only then; two processes never share one."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support.queue_worlds import result
+from worker.exceptions import DiskFullError
+from worker.job_folder import KeptResult, abandoned_folders, is_older_than, open_job_folder, value_key
+from worker.models import Stage, Transcript, Word
+
+MEETING = UUID(int=7)
+HEARD = Transcript(words=(Word(text="hi", start_s=0.1, end_s=0.2),), language="en", engine="e", model="m")
+
+
+def test_a_value_comes_back_under_its_key_only(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    folder.save(Stage.TRANSCRIBE, value_key("sha", "en"), HEARD)
+    assert folder.load(Stage.TRANSCRIBE, value_key("sha", "en"), Transcript) == HEARD
+    assert folder.load(Stage.TRANSCRIBE, value_key("sha", "de"), Transcript) is None
+    assert folder.load(Stage.ALIGN, value_key("sha", "en"), Transcript) is None
+    folder.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"key": "k"}', b'{"key": "k", "value": {"words": 1}}', b"\xff"])
+def test_a_damaged_value_is_as_good_as_none(tmp_path: Path, damage: bytes) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    (folder.path / "transcribe.json").write_bytes(damage)
+    assert folder.load(Stage.TRANSCRIBE, "k", Transcript) is None
+    folder.close()
+
+
+def test_only_the_owner_may_look_inside(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    folder.close()
+
+
+def test_a_result_comes_back_after_a_restart(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    kept = KeptResult(meeting_id=MEETING, token=41, result=result("hello"))
+    folder.save_result(kept)
+    folder.close()
+    (again,) = abandoned_folders(tmp_path)
+    assert again.load_result() == kept
+    again.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_while_another_process_works_in_the_folder_a_new_claim_gets_its_own(tmp_path: Path) -> None:
+    """A worker whose lease was lost may not have noticed yet."""
+    code = (
+        "import sys, uuid, pathlib; from worker.job_folder import open_job_folder;"
+        "open_job_folder(pathlib.Path(sys.argv[1]), uuid.UUID(int=7), 1); print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        assert list(abandoned_folders(tmp_path)) == []
+        mine = open_job_folder(tmp_path, MEETING, 2)
+        assert mine.path.name == f"{MEETING}-2"
+        mine.remove()
+        other.kill()
+    (free,) = abandoned_folders(tmp_path)
+    assert free.path.name == str(MEETING)
+    free.close()
+
+
+def test_other_things_in_the_temp_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "somebody-elses").mkdir()
+    (tmp_path / "note.txt").write_text("keep")
+    (tmp_path / str(uuid4())).symlink_to("/tmp")
+    assert list(abandoned_folders(tmp_path)) == []
+
+
+def test_age_is_that_of_the_last_change(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    assert not is_older_than(folder, 1.0)
+    os.utime(folder.path, (0, 0))
+    assert is_older_than(folder, 1.0)
+    folder.close()
+
+
+def test_a_full_disk_has_a_name_and_leaves_no_half_file(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    (folder.path / "transcribe.json.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError):
+        folder.save(Stage.TRANSCRIBE, "k", HEARD)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["lock"]
+    folder.close()
