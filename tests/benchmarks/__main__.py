@@ -1,9 +1,9 @@
 """
 Run the benchmarks: `python -m tests.benchmarks [--only NAME]`.
 
-A benchmark is a module beside this one with `run()`, which returns rows `{name, ours, reference, ratio, unit}`; ours and
-reference are measured in that one call, so that their ratio means something. The rows of this run are shown as a
-table and written to bench.json at the root of the repository. Nothing here asserts a time. Exit code 1: a benchmark failed.
+A benchmark is a module beside this one with `run()`, which returns rows `{name, ours, reference, ratio, unit}`; ours
+and reference are measured in that one call, so that their ratio means something. The rows of this run are shown as a
+table and written to bench.json at the root of the repository. Nothing here asserts a time. Exit code 1: one failed.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import exceptions
-from worker.exceptions import Disposition, PCWorkerException
-from worker.models import Failure, FailureKind, Stage
+from worker.exceptions import Disposition, FailureKind, PCWorkerException
+from worker.models import Failure, Stage
 from worker.retry import Drop, Fail, Release, Verdict, backoff_s, verdict_of
 
 
