@@ -241,13 +241,13 @@ def migrate(
     print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL instead of running it.")] = False,
 ) -> None:
     """Bring the database up to date."""
-    from worker import app
+    from worker import app_database
     from worker.config import Need, load_settings
 
     if print_sql:
-        typer.echo(app.migration_script())
+        typer.echo(app_database.migration_script())
         return
-    applied = _run(app.migrate(load_settings([Need.DATABASE])))
+    applied = _run(app_database.migrate(load_settings([Need.DATABASE])))
     people = _console(stderr=True)
     for name in applied:
         people.print(f"applied {name}")
@@ -264,13 +264,13 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _with_store(work: Callable[[Settings, Store], Awaitable[T]]) -> T:
-    from worker import app
+    from worker import app_database
     from worker.config import Need, load_settings
 
     settings = load_settings([Need.DATABASE])
 
     async def opened() -> T:
-        async with app.opened_store(settings) as store:
+        async with app_database.opened_store(settings) as store:
             return await work(settings, store)
 
     return _run(opened())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from worker import app
+from worker import app, app_database
 from worker.config import Need, Settings, load_settings
 from worker.exceptions import ConfigurationError
 from worker.models import MeetingDetail, NewMeeting, SpeakerTurn
@@ -70,7 +70,7 @@ async def run(settings: Settings, recording: Recording, observers: Iterable[Obse
     def asked_for(meeting_id: UUID, audio_path: str) -> NewMeeting:
         return NewMeeting(id=meeting_id, title=recording.title, audio_path=audio_path)
 
-    async with app.opened_store(settings) as store:
+    async with app_database.opened_store(settings) as store:
         meeting_id = await app.enqueue(settings, store, recording.audio, asked_for)
         await app.run_worker(settings, once=True, observers=observers)
         found = await store.meeting(meeting_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections import Counter
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.crash.conftest import Lab
+from tests.support.embedded_postgres import reachable_directory
+from worker.adapters.embedded_postgres import EmbeddedPostgres
+from worker.adapters.migrate_postgres import migrate
 from worker.models import MeetingStatus
 
 pytestmark = pytest.mark.crash
@@ -216,3 +220,25 @@ async def test_four_workers_on_one_queue_complete_each_meeting_exactly_once(lab:
     assert len(completed) == 200
     assert set(completed.values()) == {1}
     assert lab.leftovers == []
+
+
+async def test_a_killed_embedded_database_comes_back_and_the_meeting_completes(tmp_path: Path) -> None:
+    """The worker on its own Postgres: the server is killed while a meeting is transcribed."""
+    with reachable_directory() as base:
+        server = EmbeddedPostgres(base / "postgres")
+        dsn = server.start()
+        await asyncio.to_thread(migrate, dsn)
+        lab = Lab(dsn, tmp_path)
+        go = tmp_path / "go"
+        meeting_id = await lab.enqueue(transcribe={"until": str(go)})
+        worker = lab.worker("w1", once=True, DATABASE_URL=f"embedded:{base / 'postgres'}")
+        worker.wait_for("StageStarted", stage="transcribe")
+        postmaster = int((base / "postgres" / "cluster" / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGKILL)
+        go.touch()
+        assert worker.wait() == 0, worker.errors
+        assert any(told["event"] == "StoreUnavailable" for told in worker.seen)
+        server.start()
+        assert await lab.status(meeting_id) is MeetingStatus.COMPLETED
+        await lab.close()
+        server.stop()

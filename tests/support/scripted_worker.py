@@ -14,11 +14,12 @@ import sys
 
 from worker import app
 from worker.adapters.child_channel import ObjectSpec
+from worker.app_children import Engine
 from worker.config import Need, load_settings
 from worker.observe.event_log import EventLog
 from worker.observe.logs import configure_logging
 
-ENGINE = app.Engine(
+ENGINE = Engine(
     decoder=ObjectSpec(factory="worker.testing.scripted:ScriptedDecoder"),
     transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber"),
     diarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedDiarizer"),

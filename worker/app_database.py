@@ -1,0 +1,106 @@
+"""Which database the settings name, and how it is opened and brought up to date: part of the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.config import Settings
+from worker.exceptions import ConfigurationError, PCWorkerException
+from worker.ports import Store
+
+if TYPE_CHECKING:
+    from worker.adapters.embedded_postgres import EmbeddedPostgres
+
+logger = logging.getLogger(__name__)
+
+REVIVE_EVERY_S = 3.0
+EMBEDDED_DEFAULT = Path("data/postgres")
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """
+    The store that the settings name. An embedded Postgres is started, migrated, and stopped by its last user.
+
+    Raises ConfigurationError when the settings name none.
+    """
+    from worker.adapters.store_postgres import PostgresStore
+
+    async with _database(settings) as dsn:
+        store = PostgresStore(dsn, application_name=f"pc-worker {settings.worker_id or 'command line'}")
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[str]:
+    url = _database_url(settings)
+    folder = embedded_folder(url)
+    if folder is None:
+        yield url
+        return
+    from worker.adapters.embedded_postgres import EmbeddedPostgres
+    from worker.adapters.migrate_postgres import migrate
+
+    server = EmbeddedPostgres(folder)
+    dsn = await asyncio.to_thread(server.start)
+    revival = asyncio.create_task(_revive(server), name="embedded postgres")
+    try:
+        await asyncio.to_thread(migrate, dsn)
+        yield dsn
+    finally:
+        revival.cancel()
+        await asyncio.wait([revival])
+        await asyncio.to_thread(server.stop)
+
+
+async def _revive(server: EmbeddedPostgres) -> None:
+    """Nobody else looks after our own server: when it was killed, start it again."""
+    while True:
+        await asyncio.sleep(REVIVE_EVERY_S)
+        try:
+            if not await asyncio.to_thread(server.is_running):
+                await asyncio.to_thread(server.start)
+        except PCWorkerException as error:
+            logger.warning("embedded_postgres_down", extra={"code": error.code})
+
+
+def embedded_folder(url: str) -> Path | None:
+    """Where `embedded` or `embedded:FOLDER` keeps its data; None for any other address."""
+    if url == "embedded":
+        return EMBEDDED_DEFAULT
+    return Path(url.removeprefix("embedded:")) if url.startswith("embedded:") else None
+
+
+def _database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise ConfigurationError(
+            "SUPABASE_URL: this version does not speak to Supabase yet. Set DATABASE_URL to a Postgres instead "
+            "(DATABASE_URL=embedded for one of its own on this PC)."
+        )
+    return settings.database_url.get_secret_value()
+
+
+async def migrate(settings: Settings) -> list[str]:
+    """Bring the database up to date; the names of the migrations that were applied."""
+    from worker.adapters import migrate_postgres
+
+    url = _database_url(settings)
+    if embedded_folder(url) is None:
+        return await asyncio.to_thread(migrate_postgres.migrate, url)
+    async with _database(settings):  # migrates
+        return []
+
+
+def migration_script() -> str:
+    """All migrations as one SQL script."""
+    from worker.adapters import migrate_postgres
+
+    return migrate_postgres.script()
