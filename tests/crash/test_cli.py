@@ -1,0 +1,182 @@
+"""The command line as scripts and people use it: real processes, exit codes, stdout and stderr apart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.support.embedded_postgres import temporary_postgres
+from tests.support.worker_process import ROOT, environment_in, url_of
+from worker.models import MeetingStatus
+
+pytestmark = pytest.mark.crash
+
+
+class Shell:
+    """Runs `python -m worker` with one environment."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.environment = environment_in(folder, database_url, f"cli-{uuid4().hex[:8]}")
+
+    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in {**self.environment, **variables}.items() if value}
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            cwd=self.folder,
+            env={**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+
+    def json(self, *arguments: str) -> dict[str, object]:
+        """One JSON object on stdout, and nothing else."""
+        done = self(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        value = json.loads(done.stdout)
+        assert isinstance(value, dict)
+        return value
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    with temporary_postgres() as dsn:
+        yield Shell(tmp_path_factory.mktemp("cli"), url_of(dsn))
+
+
+@pytest.fixture(scope="module")
+def migrated(shell: Shell) -> Shell:
+    assert shell("migrate").returncode == 0
+    return shell
+
+
+def tone(path: Path) -> Path:
+    seconds = np.arange(16000) / 16000
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * seconds), 16000)
+    return path
+
+
+def test_help_explains_every_command_and_loads_nothing_heavy(shell: Shell) -> None:
+    done = shell("--help")
+    assert done.returncode == 0
+    for command in ("run", "demo", "enqueue", "list", "status", "show", "retry", "cancel", "migrate"):
+        assert command in done.stdout
+        assert shell(command, "--help").returncode == 0
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "worker", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "typer" in loaded
+    assert not [name for name in ("torch", "numpy", "pydantic", "psycopg", "whisperx") if f" {name}\n" in loaded]
+
+
+def test_without_a_database_it_says_what_to_set(shell: Shell) -> None:
+    done = shell("run", DATABASE_URL="", WORKER_ID="")
+    assert done.returncode == 78
+    assert "DATABASE_URL=embedded" in done.stderr
+    assert "WORKER_ID: not set" in done.stderr
+    assert done.stdout == ""
+
+
+def test_wrong_usage_is_exit_code_2(shell: Shell) -> None:
+    assert shell("list", "--status", "nonsense").returncode == 2
+    assert shell("show", "not-an-id").returncode == 2
+    assert shell("enqueue").returncode == 2
+    assert shell("enqueue", "a.wav", "--min-speakers", "3", "--max-speakers", "2").returncode == 2
+
+
+def test_a_database_that_was_never_migrated_says_so(tmp_path: Path) -> None:
+    with temporary_postgres() as dsn:
+        done = Shell(tmp_path, url_of(dsn))("list")
+    assert done.returncode == 1
+    assert "python -m worker migrate" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_is_not_there_is_a_sentence_not_a_trace(shell: Shell) -> None:
+    done = shell("list", DATABASE_URL="postgresql://me:hunter2@127.0.0.1:9/x")
+    assert done.returncode == 1
+    assert "database_unreachable" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_migrate_twice_is_the_same_as_once_and_print_gives_sql(migrated: Shell) -> None:
+    assert migrated("migrate").returncode == 0
+    printed = migrated("migrate", "--print")
+    assert "create table public.meetings" in printed.stdout.lower()
+
+
+def test_what_was_enqueued_is_listed_shown_and_cancelled(migrated: Shell, tmp_path: Path) -> None:
+    name = tmp_path / "räksmörgås möte; drop table.wav"
+    done = migrated("enqueue", str(tone(name)), "--language", "en", "--priority", "-3", "--max-speakers", "4")
+    assert done.returncode == 0, done.stderr
+    meeting_id = UUID(done.stdout.strip())
+    listed = migrated.json("list", "--status", "pending")["meetings"]
+    assert isinstance(listed, list)
+    (row,) = [row for row in listed if row["id"] == str(meeting_id)]
+    assert (row["title"], row["language"], row["priority"], row["max_speakers"]) == (name.name, "en", -3, 4)
+    assert name.name in migrated("show", str(meeting_id)).stdout
+    shown = migrated.json("show", str(meeting_id))
+    assert shown == json.loads(migrated("show", str(meeting_id), "--format", "json").stdout)
+    assert migrated("cancel", str(meeting_id)).returncode == 0
+    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "cancelled"  # type: ignore[index]  # JSON
+    assert migrated("retry", str(meeting_id)).returncode == 0
+    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "pending"  # type: ignore[index]  # JSON
+    assert migrated("cancel", str(meeting_id)).returncode == 0
+
+
+def test_what_does_not_exist_is_refused_with_a_sentence(migrated: Shell) -> None:
+    nobody = str(uuid4())
+    for command in ("show", "retry", "cancel"):
+        done = migrated(command, nobody)
+        assert done.returncode == 1
+        assert f"no meeting {nobody}" in done.stderr
+    done = migrated("enqueue", "/nonexistent/file.wav")
+    assert done.returncode == 1
+    assert "no file" in done.stderr
+
+
+def test_status_names_queue_and_workers(migrated: Shell) -> None:
+    state = migrated.json("status")
+    assert set(state) == {"counts", "oldest_pending_s", "workers"}
+    assert migrated("status").returncode == 0
+
+
+def test_an_error_is_shown_with_its_code_and_what_to_do(migrated: Shell, tmp_path: Path) -> None:
+    """Through the real decoder: a text file named .wav."""
+    (tmp_path / "notes.wav").write_text("these are my notes, not a recording\n" * 50)
+    meeting_id = migrated("enqueue", str(tmp_path / "notes.wav")).stdout.strip()
+    done = migrated("run", "--once")
+    assert done.returncode == 0, done.stderr
+    meeting = migrated.json("show", meeting_id)["meeting"]
+    assert isinstance(meeting, dict)
+    assert (meeting["status"], meeting["error_code"]) == (MeetingStatus.FAILED, "audio_not_audio")
+    assert meeting["error_message"] in " ".join(migrated("show", meeting_id).stdout.split())
+    assert str(tmp_path) not in meeting["error_message"]
+    logs = "".join(path.read_text() for path in migrated.folder.glob("logs-*/pc_worker*.log"))
+    assert "meeting_failed" in logs
+    assert f"meeting_id={meeting_id}" in logs
+
+
+def test_the_supervisor_never_loads_torch_or_numpy() -> None:
+    code = (
+        "import sys, worker.app, worker.daemon, worker.cli, worker.demo, worker.adapters.store_postgres,"
+        "worker.adapters.stages_children, worker.adapters.storage_local, worker.observe.event_log;"
+        "print(sorted({'torch', 'numpy', 'scipy', 'av', 'whisperx', 'pyannote'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,71 @@
+"""`make demo` as a newcomer runs it: the real sample through the real queue, engine and diarizer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from tests.support.embedded_postgres import reachable_directory
+from tests.support.worker_process import ROOT
+from worker import demo
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with reachable_directory() as folder:
+        yield folder
+
+
+def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "demo", *arguments],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_sample_is_transcribed_told_apart_and_scored(folder: Path) -> None:
+    """DER at most 9 % (collar 0, overlap counted) with two speakers found; the word error rate as it is."""
+    done = run_demo(folder, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["engine"], shown["diarizer"]) == ("completed", "sphinx", "bundled")
+    assert shown["num_speakers"] == 2
+    assert shown["der"] <= 0.09
+    assert 0.0 < shown["wer"] < 1.5
+    assert shown["num_words"] > 20
+    assert {"decode", "transcribe", "diarize", "turns", "summarize"} <= set(shown["stage_seconds"])
+    assert "PocketSphinx" in done.stderr, "which engine works is said in one clear line"
+    assert "ENGINE=whisperx" in done.stderr
+    assert "SPEAKER_01" in done.stderr
+    assert not list((folder / "demo_data" / "temp_audio").iterdir())
+
+
+def test_a_recording_of_ones_own_has_no_reference(folder: Path) -> None:
+    own = folder / "my own rêcording.wav"
+    samples, rate_hz = soundfile.read(demo.sample().audio)
+    soundfile.write(own, samples[7 * rate_hz : 13 * rate_hz], rate_hz)
+    done = run_demo(folder, str(own))
+    assert done.returncode == 0, done.stderr
+    assert "my own rêcording.wav" in done.stdout
+    assert "Against the reference" not in done.stdout
+
+
+def test_a_file_that_is_no_recording_is_exit_code_1_with_the_reason(folder: Path) -> None:
+    (folder / "notes.mp3").write_text("no sound here\n" * 100)
+    done = run_demo(folder, str(folder / "notes.mp3"))
+    assert done.returncode == 1
+    assert "audio_not_audio" in done.stdout
+    assert "Traceback" not in done.stderr
