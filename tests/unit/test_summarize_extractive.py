@@ -155,6 +155,12 @@ def test_a_short_meeting_is_one_topic() -> None:
     assert len(summary_of(spoken(GREENHOUSE)).topics) == 1
 
 
+def test_where_no_word_is_repeated_the_longest_of_the_best_sentence_name_the_topic() -> None:
+    lines = [("A", "agony of bed"), ("B", "Sheila came from Chicago by helicopter"), ("A", "Chicago has sun")]
+    topic_terms = summary_of(spoken(lines)).topics[0].text
+    assert topic_terms == "Chicago, helicopter, Sheila"
+
+
 def test_long_meetings_get_key_points_from_beginning_to_end() -> None:
     greenhouse = spoken(GREENHOUSE * 8)
     budget = spoken(BUDGET * 2, start_s=greenhouse[-1].end_s + 1.0, first_index=len(greenhouse))

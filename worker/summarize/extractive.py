@@ -189,39 +189,43 @@ def _questions(text: _Text, cues: Cues) -> Iterable[int]:
 
 def _topics(text: _Text, starts: Sequence[int]) -> tuple[SummaryItem, ...]:
     """Stretches named by the terms that set them apart; a stretch without such terms has no name and is left out."""
-    stretches = list(zip(starts, [*starts[1:], len(text.units)], strict=True))
-    counts = [Counter(term for row in text.rows[first:end] for term in row) for first, end in stretches]
-    overall = sum(counts, Counter())
+    stretches = [range(first, end) for first, end in zip(starts, [*starts[1:], len(text.units)], strict=True)]
+    overall = Counter(term for row in text.rows for term in row)
     topics = []
-    for (first, end), count in zip(stretches, counts, strict=True):
-        names = _names(count, overall, num_topics=len(stretches))
+    for stretch in stretches:
+        names = _names(text, stretch, overall, mean_length=overall.total() / len(stretches))
         if names:
-            cited = [
-                u.segment
-                for u, row in zip(text.units[first:end], text.rows[first:end], strict=True)
-                if {*names} & {*row}
-            ]
+            cited = dict.fromkeys(text.units[i].segment for i in stretch if not set(names).isdisjoint(text.rows[i]))
             topics.append(
                 SummaryItem(
                     text=", ".join(text.written[name] for name in names),
-                    segments=tuple(dict.fromkeys(cited))[:MAX_CITED],
-                    start_s=text.units[first].start_s,
+                    segments=tuple(cited)[:MAX_CITED],
+                    start_s=text.units[stretch.start].start_s,
                 )
             )
     return tuple(topics)
 
 
-def _names(count: Counter[str], overall: Counter[str], *, num_topics: int) -> list[str]:
+def _names(text: _Text, stretch: range, overall: Counter[str], *, mean_length: float) -> list[str]:
     """
     The terms that say most about one stretch, best first, singular and plural only once.
 
     Source: class-based tf-idf (Grootendorst, "BERTopic", 2022): frequency here times log(1 + mean length of a topic /
-    frequency overall).
+    frequency overall). Of equals (all said once, in a short meeting) those of the most central unit win, then the
+    longer.
     """
-    mean_length = overall.total() / num_topics
-    weight = {term: n * math.log(1 + mean_length / overall[term]) for term, n in count.items() if len(term) > 1}
+    count = Counter(term for i in stretch for term in text.rows[i] if len(term) > 1)
+    central: dict[str, float] = {}
+    for i in stretch:
+        for term in text.rows[i]:
+            central[term] = max(central.get(term, 0.0), float(text.worth[i]))
+
+    def rank(term: str) -> tuple[float, float, int, str]:
+        weight = count[term] * math.log(1 + mean_length / overall[term])
+        return -weight, -central[term], -len(term), term
+
     names: list[str] = []
-    for term in sorted(weight, key=lambda term: (-weight[term], term)):
+    for term in sorted(count, key=rank):
         if not any(term.startswith(name) or name.startswith(term) for name in names):
             names.append(term)
         if len(names) == TERMS_PER_NAME:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from worker.models import TranscriptSegment, Word
+from worker.models import TranscriptSegment
 
 MAX_UNIT_WORDS = 40
 """Longer stretches without a full stop are cut at their longest pause: a key point of more is no point. Our choice."""
@@ -65,43 +66,51 @@ def terms_of(text: str) -> list[str]:
     return terms
 
 
+class _Placed(NamedTuple):
+    """A word as written, and the character of its segment's text at which it begins."""
+
+    text: str
+    at: int
+    start_s: float
+    end_s: float
+
+
 def _units_of_segment(segment: TranscriptSegment) -> Iterator[Unit]:
-    placed = list(_placed_words(segment))
-    for first, end in _sentences([word for word, _ in placed]):
-        for piece_first, piece_end in _pieces([word for word, _ in placed], first, end):
-            from_char, last_char = placed[piece_first][1], placed[piece_end - 1][1]
+    words = _placed_words(segment)
+    for sentence_first, sentence_end in _sentences(words):
+        for first, end in _pieces(words, sentence_first, sentence_end):
             yield Unit(
-                text=segment.text[from_char : last_char + len(placed[piece_end - 1][0].text)],
+                text=segment.text[words[first].at : words[end - 1].at + len(words[end - 1].text)],
                 segment=segment.index,
-                start_s=placed[piece_first][0].start_s,
+                start_s=words[first].start_s,
                 speaker_label=segment.speaker_label,
             )
 
 
-def _placed_words(segment: TranscriptSegment) -> Iterator[tuple[Word, int]]:
+def _placed_words(segment: TranscriptSegment) -> list[_Placed]:
     """
-    The segment's words and where each begins in its text. Words that are not found there (the text was edited) give way
-    to the written words of the text, which then all carry the segment's time.
+    The segment's words and where each begins in its text. If they are not what the text says (it was edited), the words
+    of the text instead, which then all carry the segment's time.
     """
-    placed: list[tuple[Word, int]] = []
+    placed: list[_Placed] = []
     at = 0
     for word in segment.words:
         written = word.text.strip()
-        found = segment.text.find(written, at) if written else -1
-        if written and (found < 0 or segment.text[at:found].strip()):
-            placed = []
+        found = segment.text.find(written, at)
+        if found < 0 or segment.text[at:found].strip():
             break
         if written:
-            placed.append((word.model_copy(update={"text": written}), found))
-            at = found + len(written)
-    if placed and not segment.text[at:].strip():
-        yield from placed
-        return
-    for match in re.finditer(r"\S+", segment.text):
-        yield Word(text=match[0], start_s=segment.start_s, end_s=segment.end_s), match.start()
+            placed.append(_Placed(written, found, word.start_s, word.end_s))
+        at = found + len(written)
+    else:
+        if placed and not segment.text[at:].strip():
+            return placed
+    return [
+        _Placed(match[0], match.start(), segment.start_s, segment.end_s) for match in re.finditer(r"\S+", segment.text)
+    ]
 
 
-def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+def _sentences(words: Sequence[_Placed]) -> Iterator[tuple[int, int]]:
     """Index ranges [first, end), each ending with a sentence's last word."""
     first = 0
     for i, word in enumerate(words):
@@ -112,7 +121,7 @@ def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
         yield first, len(words)
 
 
-def _pieces(words: Sequence[Word], first: int, end: int) -> Iterator[tuple[int, int]]:
+def _pieces(words: Sequence[_Placed], first: int, end: int) -> Iterator[tuple[int, int]]:
     """The same range, halved at its longest pauses until no piece is too long."""
     waiting = [(first, end)]
     while waiting:
