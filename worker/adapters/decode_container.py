@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,7 +112,7 @@ def main_track(container: InputContainer) -> AudioStream:
     return track
 
 
-def read_header(container: InputContainer, track: AudioStream) -> Header:
+def read_header(container: InputContainer, track: AudioStream, source: Path) -> Header:
     """Raises AudioCorruptedError when it is absurd."""
     context = track.codec_context
     if not is_usable(context.sample_rate or 0, context.channels or 0):
@@ -127,7 +129,7 @@ def read_header(container: InputContainer, track: AudioStream) -> Header:
         num_channels=context.channels,
         num_tracks=len(container.streams.audio),
         start_offset_s=max(0.0, start_s - (container.start_time or 0) / 1e6),
-        stated_s=stated_length_s(container, track),
+        stated_s=stated_length_s(container, track, source),
         pcm_bit_rate=(context.bit_rate or 0) if context.name.startswith("pcm_") else 0,
     )
 
@@ -136,10 +138,25 @@ def is_usable(rate_hz: int, num_channels: int) -> bool:
     return MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ and 1 <= num_channels <= MAX_CHANNELS
 
 
-def stated_length_s(container: InputContainer, track: AudioStream) -> float | None:
-    name = container.format.name
+def stated_length_s(container: InputContainer, track: AudioStream, source: Path) -> float | None:
+    name, codec = container.format.name, track.codec_context
+    if name == "wav" and codec.name.startswith("pcm_") and codec.bit_rate:  # FFmpeg corrects it by the size of the file
+        return stated_wav_bytes(source) * 8 / codec.bit_rate or None
     if name in GUESSED or (name == "mp3" and "encoder" not in track.metadata):  # mp3: no Info tag, so a guess too
         return None
     if track.duration and track.time_base:
         return float(track.duration * track.time_base)
     return container.duration / 1e6 if container.duration else None
+
+
+def stated_wav_bytes(source: Path) -> int:
+    """Length of the `data` chunk; 0 when the writer did not know it, which it says with 0 or 2**32 - 1."""
+    with source.open("rb") as file:
+        if file.read(12)[8:] != b"WAVE":
+            return 0
+        while len(head := file.read(8)) == 8:
+            name, num_bytes = struct.unpack("<4sI", head)
+            if name == b"data":
+                return 0 if num_bytes == 2**32 - 1 else int(num_bytes)
+            file.seek(num_bytes + num_bytes % 2, os.SEEK_CUR)
+    return 0

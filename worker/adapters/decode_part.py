@@ -65,7 +65,7 @@ def make_plan(source: Source, *, cut_from_s: float) -> Plan:
     Raises NotAudioError, NoAudioStreamError, AudioTruncatedError, AudioCorruptedError.
     """
     with open_container(source.path) as (container, track):
-        header = read_header(container, track)
+        header = read_header(container, track, source.path)
         first = next(PacketReader(container, track, source.size_bytes, Measures()).frames(), None)
         exact = track.time_base is not None and (1 / track.time_base) % header.rate_hz == 0
         believable_s = header.believable_s(source.size_bytes)

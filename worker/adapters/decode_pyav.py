@@ -45,8 +45,8 @@ HASH_BLOCK_BYTES = 1 << 20
 SHORTEST_S = 0.1
 """Less sound than this is none."""
 
-SILENT_PEAK = 10 ** (-90 / 20)
-"""-90 dBFS: one step of 16 bits, what dithered or lossily coded silence reaches."""
+SILENT_PEAK = 2 / 32768
+"""-84 dBFS, two steps of 16 bits: what dithered or lossily coded silence reaches after resampling."""
 
 TRUNCATED_S = 2.0
 TRUNCATED_SHARE = 0.01
