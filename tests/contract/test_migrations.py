@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tests.support.queue_worlds import fresh_database, worker_info
+from tests.support.queue_values import worker_info
+from tests.support.queue_worlds import fresh_database
 from worker.adapters.migrate_postgres import Migration, migrate, migrations, pending, script
 from worker.adapters.store_postgres import PostgresStore
 from worker.exceptions import SchemaMismatchError, SupabaseConnectionError, SupabaseQueryError

@@ -6,8 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.queue_worlds import QueueWorld, failure, result, worker_info
-from worker.models import Beat, FailureKind, MeetingStatus, Stage
+from tests.support.queue_values import failure, result, worker_info
+from tests.support.queue_worlds import QueueWorld
+from worker.exceptions import FailureKind
+from worker.models import Beat, MeetingStatus, Stage
 
 # --- claim -------------------------------------------------------------------------------------------------------
 

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.queue_worlds import QueueWorld, failure, result
-from worker.exceptions import SupabaseQueryError
-from worker.models import FailureKind, MeetingStatus, NewMeeting, Stage
+from tests.support.queue_values import failure, result
+from tests.support.queue_worlds import QueueWorld
+from worker.exceptions import FailureKind, SupabaseQueryError
+from worker.models import MeetingStatus, NewMeeting, Stage
 
 # --- enqueue and look --------------------------------------------------------------------------------------------
 

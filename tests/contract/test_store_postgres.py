@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from tests.support.embedded_postgres import reachable_directory
-from tests.support.queue_worlds import PostgresWorld, failure, result, segment, voice, worker_info
+from tests.support.queue_values import failure, result, segment, voice, worker_info
+from tests.support.queue_worlds import PostgresWorld
 from worker.adapters.embedded_postgres import EmbeddedPostgres
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.store_postgres import PostgresStore

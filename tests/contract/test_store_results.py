@@ -6,9 +6,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.queue_worlds import QueueWorld, failure, result, voice
-from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError
-from worker.models import FailureKind, MeetingDetail, MeetingStatus, ResultWarning, Stage
+from tests.support.queue_values import failure, result, voice
+from tests.support.queue_worlds import QueueWorld
+from worker.exceptions import FailureKind, LeaseLostError, MeetingCancelledError, MeetingGoneError
+from worker.models import MeetingDetail, MeetingStatus, ResultWarning, Stage
 
 
 async def detail_of(world: QueueWorld, meeting_id: UUID) -> MeetingDetail:

@@ -12,7 +12,6 @@ import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,119 +19,22 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from tests.support.queue_invariants import BROKEN
+from tests.support.queue_values import AttemptSeen, JobSeen, SpeakerSeen, result, worker_info
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.postgres_errors import mapped
 from worker.adapters.store_postgres import PostgresStore
 from worker.models import (
     Beat,
     Claim,
-    Failure,
-    FailureKind,
-    MeetingSpeaker,
     MeetingStatus,
-    MeetingSummary,
     NewMeeting,
-    ProcessingResult,
-    SpeakerEmbedding,
     Stage,
-    SummaryItem,
-    SystemInfo,
-    TranscriptSegment,
-    Word,
     WorkerInfo,
 )
 from worker.ports import Store
 from worker.testing.memory_tables import EPOCH, QueueLimits
 from worker.testing.store_memory import MemoryStore
-
-# --- values ------------------------------------------------------------------------------------------------------
-
-
-def worker_info(worker_id: str = "w1", *, host: str = "pc-1", instance_id: UUID | None = None) -> WorkerInfo:
-    system = SystemInfo(
-        hostname=host, machine_id=f"machine of {host}", os="Linux", python="3.11", cpu_count=2, ram_bytes=2**33
-    )
-    return WorkerInfo(
-        worker_id=worker_id,
-        name=f"Worker {worker_id}",
-        instance_id=instance_id or uuid4(),
-        version="0.1",
-        system=system,
-    )
-
-
-def voice(label: str, *, speaker_id: UUID | None = None, vector: tuple[float, ...] = (0.6, 0.8)) -> MeetingSpeaker:
-    embedding = SpeakerEmbedding(label=label, model="ge2e", dim=len(vector), vector=vector, speech_s=4.0)
-    return MeetingSpeaker(label=label, speech_s=4.0, speaker_id=speaker_id, embeddings=(embedding,))
-
-
-def segment(index: int, text: str, label: str | None = "SPEAKER_00") -> TranscriptSegment:
-    words = (Word(text=text, start_s=float(index), end_s=index + 0.5, confidence=0.75),)
-    return TranscriptSegment(
-        index=index,
-        start_s=float(index),
-        end_s=index + 0.5,
-        speaker_label=label,
-        text=text,
-        confidence=0.75,
-        words=words,
-    )
-
-
-def result(*texts: str, voices: tuple[MeetingSpeaker, ...] | None = None) -> ProcessingResult:
-    """A result with one segment per text, of which the text is the mark by which a test knows it again."""
-    return ProcessingResult(
-        segments=tuple(segment(index, text) for index, text in enumerate(texts)),
-        speakers=(voice("SPEAKER_00"), voice("SPEAKER_01", vector=(1.0, 0.0))) if voices is None else voices,
-        summary=MeetingSummary(
-            overview=" ".join(texts),
-            key_points=(SummaryItem(text="the point", segments=(0,), start_s=0.0),),
-            method="extractive",
-        ),
-        language="en",
-        duration_s=12.5,
-        result={"engine": "scripted"},
-    )
-
-
-def failure(
-    kind: FailureKind = FailureKind.FAILURE, *, code: str = "engine_failed", retry_in_s: float = 0.0
-) -> Failure:
-    return Failure(kind=kind, code=code, message="It failed. Try again.", stage=Stage.TRANSCRIBE, retry_in_s=retry_in_s)
-
-
-# --- what a test sees of the rows --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class JobSeen:
-    state: str
-    token: int | None
-    num_attempts: int
-    num_failures: int
-    num_crashes: int
-    has_lease: bool
-
-
-@dataclass(frozen=True)
-class AttemptSeen:
-    token: int
-    attempt: int
-    worker_id: str
-    outcome: str | None
-    code: str | None
-    stage: str | None
-
-
-@dataclass(frozen=True)
-class SpeakerSeen:
-    id: UUID
-    name: str | None
-    user_id: UUID | None
-    meeting_ids: tuple[UUID, ...]
-    embedding: tuple[float, ...] | None
-    num_embeddings: int
-
 
 # --- worlds ------------------------------------------------------------------------------------------------------
 
@@ -360,6 +262,13 @@ class PostgresWorld(QueueWorld):
     def delete_speaker(self, speaker_id: UUID) -> None:
         self.edit("delete from public.speakers where id = %s", speaker_id)
 
+    def empty(self) -> None:
+        """As new, with the clock at zero."""
+        self.admin.execute(_EMPTY.encode())
+
+    def broken_invariants(self) -> list[str]:
+        return [row["broken"] for row in self.rows(BROKEN)]
+
     def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         return self.admin.execute(statement.encode(), parameters).fetchall()
 
@@ -454,7 +363,7 @@ async def postgres_world(dsn: str) -> AsyncIterator[PostgresWorld]:
     """The world of a database that make_template made, emptied."""
     world = PostgresWorld(dsn)
     try:
-        world.admin.execute(_EMPTY.encode())
+        world.empty()
         yield world
     finally:
         await world.close()

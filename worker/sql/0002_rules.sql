@@ -22,7 +22,8 @@ declare
     job pc_worker.jobs;
 begin
     select * into job from pc_worker.jobs where meeting_id = p_meeting_id for no key update;
-    update pc_worker.job_attempts set outcome = 'cancelled', ended_at = pc_worker.now() where token = job.token;
+    update pc_worker.job_attempts set outcome = 'cancelled', ended_at = pc_worker.now()
+     where token = job.token and outcome is null;  -- a reaped attempt stays the crash that it was counted as
     update pc_worker.jobs
        set state = 'cancelled', token = null, lease_expires_at = null
      where meeting_id = p_meeting_id;

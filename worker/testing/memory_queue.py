@@ -6,8 +6,8 @@ import itertools
 import re
 from uuid import UUID
 
-from worker.exceptions import SupabaseQueryError
-from worker.models import Failure, FailureKind, MeetingStatus, Stage
+from worker.exceptions import FailureKind, SupabaseQueryError
+from worker.models import Failure, MeetingStatus, Stage
 from worker.ports import Clock
 from worker.testing.memory_tables import Attempt, Job, MeetingRow, QueueLimits, Worker, moment
 from worker.testing.memory_voices import MemoryVoices
@@ -115,7 +115,8 @@ class MemoryQueue:
         job = self.jobs[meeting_id]
         if job.token is not None:
             attempt = self.attempts[job.token]
-            attempt.outcome, attempt.ended_at = "cancelled", self.now()
+            if attempt.outcome is None:  # a reaped attempt stays the crash that it was counted as
+                attempt.outcome, attempt.ended_at = "cancelled", self.now()
         self.close(job, "cancelled")
         self.set_meeting(meeting_id, status=MeetingStatus.CANCELLED)
 

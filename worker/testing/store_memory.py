@@ -315,12 +315,15 @@ class MemoryStore:
 
     def edit_text(self, meeting_id: UUID, index: int, text: str) -> None:
         row = self.queue.meetings[meeting_id]
-        if row.value.status in (MeetingStatus.PENDING, MeetingStatus.PROCESSING):
-            raise SupabaseQueryError("This meeting is being transcribed again, so a correction made now would be lost.")
         for segment in row.segments:
-            if segment.value.index == index and segment.value.text != text:
-                segment.value = TranscriptSegment.model_validate(segment.value.model_dump() | {"text": text})
-                segment.is_edited = True
+            if segment.value.index != index or segment.value.text == text:
+                continue
+            if row.value.status in (MeetingStatus.PENDING, MeetingStatus.PROCESSING):
+                raise SupabaseQueryError(
+                    "This meeting is being transcribed again, so a correction made now would be lost."
+                )
+            segment.value = TranscriptSegment.model_validate(segment.value.model_dump() | {"text": text})
+            segment.is_edited = True
 
     def edit_priority(self, meeting_id: UUID, priority: int) -> None:
         self.queue.jobs[meeting_id].priority = priority
