@@ -111,6 +111,18 @@ def two_tracks(path: Path, first: Samples, second: Samples) -> Path:
     return path
 
 
+def index_in_front(path: Path) -> Path:
+    """A copy of an m4a whose index comes first, as streaming services write it."""
+    front = path.with_name(f"front-{path.name}")
+    with av.open(path) as source, av.open(front, "w", format="mp4", options={"movflags": "faststart"}) as container:
+        track = container.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = track
+                container.mux(packet)
+    return front
+
+
 def wav_header(*, rate_hz: int, num_channels: int, num_data_bytes: int, bits: int = 16) -> bytes:
     """44 bytes that state whatever they are told to, however absurd."""
     block = num_channels * bits // 8

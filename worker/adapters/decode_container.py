@@ -142,11 +142,21 @@ def stated_length_s(container: InputContainer, track: AudioStream, source: Path)
     name, codec = container.format.name, track.codec_context
     if name == "wav" and codec.name.startswith("pcm_") and codec.bit_rate:  # FFmpeg corrects it by the size of the file
         return stated_wav_bytes(source) * 8 / codec.bit_rate or None
-    if name in GUESSED or (name == "mp3" and "encoder" not in track.metadata):  # mp3: no Info tag, so a guess too
+    if name in GUESSED or (name == "mp3" and not has_info_tag(source)):
         return None
     if track.duration and track.time_base:
         return float(track.duration * track.time_base)
     return container.duration / 1e6 if container.duration else None
+
+
+def has_info_tag(source: Path) -> bool:
+    """Whether the first packet of an mp3 states the length; without it FFmpeg guesses from the bit rate."""
+    with source.open("rb") as file:
+        head = file.read(10)
+        if head.startswith(b"ID3"):  # four bytes of seven bits
+            file.seek(10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)))
+        packet = head + file.read(2048)
+    return any(tag in packet for tag in (b"Xing", b"Info", b"VBRI"))
 
 
 def stated_wav_bytes(source: Path) -> int:
