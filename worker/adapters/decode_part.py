@@ -3,9 +3,9 @@ Decoding a recording, or exactly one half of it.
 
 A long recording is decoded by two processes at once, because one decoder uses one core only. The cut is at a whole
 second, where both rates have a whole number of samples. Both halves are decoded a little across it, so that what
-decoder and resampler remember is the same on both sides; the result is that of one piece, to one step of 16 bits.
-That holds only for sound without irregularities: the first one raises IrregularError, and the recording is decoded in
-one piece.
+decoder and resampler remember is the same on both sides; the result is that of one piece, to one step of 16 bits
+(noise that an AAC decoder makes up by itself excepted). That holds only for sound without irregularities: the first
+one raises IrregularError, and the recording is decoded in one piece.
 """
 
 from __future__ import annotations
