@@ -2,7 +2,7 @@
 Three workers, impatient people and a bad network against the queue: a Hypothesis state machine.
 
 Every step is done to PostgresStore and to its memory twin; both must answer alike and end up in the same state. And
-whatever the twin thinks, after each step the rows in Postgres must obey the invariants in `check_invariants`.
+whatever the twin thinks, the rows in Postgres must obey the invariants of `everything_is_sound` after each step.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from uuid import UUID, uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.property.queue_snapshot import MeetingSeen, memory_snapshot, postgres_snapshot
 from tests.support.queue_values import failure, result, worker_info
 from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld
 from worker.exceptions import FailureKind, SupabaseQueryError
 from worker.models import (
     Beat,
-    Meeting,
     MeetingStatus,
     NewMeeting,
     ProcessingResult,
@@ -34,7 +34,6 @@ MAX_MEETINGS = 4  # few, so that everybody fights over the same ones
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 INDEX = st.integers(0, 11)
 LOST = st.booleans()
-MINE = ("created_at", "updated_at")  # Postgres has its own clock for these
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.instances = {worker_id: worker_info(worker_id) for worker_id in ("w1", "w2", "w3", "reaper")}
         self.meetings: list[UUID] = []
         self.held: list[Held] = []
-        self.marks: dict[int, str] = {}  # by Postgres token: the result that was sent with it
+        self.sizes: dict[int, int] = {}  # of the results, by the Postgres token they were sent with
         self.edited: set[UUID] = set()
         self.retried_at: dict[UUID, int] = {}
         self.were: dict[UUID, str] = {}
@@ -127,7 +126,7 @@ class QueueMachine(RuleBasedStateMachine):
         if postgres.claim is None:
             assert memory.claim is None
             return
-        assert self.seen(memory.claim.meeting) == self.seen(postgres.claim.meeting)
+        assert memory.claim.meeting.id == postgres.claim.meeting.id
         assert memory.claim.attempt == postgres.claim.attempt
         if heard:
             self.held.append(Held(info, postgres.claim.meeting.id, (memory.claim.token, postgres.claim.token)))
@@ -155,15 +154,14 @@ class QueueMachine(RuleBasedStateMachine):
             for _ in range(1 + lost)
         ]
         if outcomes[0] == "completed":
-            self.marks[held.tokens[1]] = f"{held.tokens[1]}/{size}"
+            self.sizes[held.tokens[1]] = size
             self.edited.discard(held.meeting_id)
             assert outcomes[1:] in ([], ["already_done"])
 
     def marked_result(self, held: Held, size: int) -> ProcessingResult:
-        mark = f"{held.tokens[1]}/{size}"
-        return result(*(f"{mark}/{number}" for number in range(size))).model_copy(
-            update={"duration_s": float(held.tokens[1])}
-        )
+        token = held.tokens[1]
+        sent = result(*(f"{token}/{number}" for number in range(size)))
+        return sent.model_copy(update={"duration_s": float(token)})
 
     @precondition(lambda self: self.held)
     @rule(index=INDEX, kind=st.sampled_from(FailureKind), lost=LOST, retry_in_s=st.sampled_from([0.0, 0.0, 0.0, 50.0]))
@@ -281,77 +279,45 @@ class QueueMachine(RuleBasedStateMachine):
 
     # --- after each step ---------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def seen(meeting: Meeting) -> dict[str, Any]:
-        seen = meeting.model_dump(exclude={*MINE, "error_message"})
-        return seen | {"has_error_message": meeting.error_message is not None}
-
     @invariant()
-    def the_twins_agree(self) -> None:
-        """Meetings, transcripts, jobs, history and speakers are the same in both stores."""
-        for meeting_id in self.meetings:
-            memory, postgres = self.both(lambda world, _, meeting_id=meeting_id: world.store.meeting(meeting_id))  # type: ignore[misc]  # bound now
-            assert self.seen(memory.meeting) == self.seen(postgres.meeting)
-            assert (memory.segments, memory.summary) == (postgres.segments, postgres.summary)
-            assert [(one.label, one.name) for one in memory.speakers] == [
-                (one.label, one.name) for one in postgres.speakers
-            ]
-            jobs = [world.job(meeting_id) for world in self.worlds]
-            counts = [(job.state, job.num_attempts, job.num_failures, job.num_crashes, job.has_lease) for job in jobs]
-            assert counts[0] == counts[1]
-            assert (jobs[0].token is None) == (jobs[1].token is None)
-            history = [
-                [
-                    (past.attempt, past.worker_id, past.outcome, past.code, past.stage)
-                    for past in world.attempts(meeting_id)
-                ]
-                for world in self.worlds
-            ]
-            assert history[0] == history[1]
-        rows = [
-            sorted((row.name or "", row.meeting_ids, row.num_embeddings) for row in world.speaker_rows())
-            for world in self.worlds
-        ]
-        assert rows[0] == rows[1]
-
-    @invariant()
-    def the_rows_are_sound(self) -> None:
-        """See queue_invariants."""
-        assert self.postgres.broken_invariants() == []
-        for meeting_id in self.meetings:
-            job = self.postgres.job(meeting_id)
-            if self.were.get(meeting_id) == "completed" != job.state:
-                assert meeting_id in self.may_leave_completed, "completed is left only by retry"
-            self.were[meeting_id] = job.state
-            self.check_history(meeting_id)
-            self.check_result(meeting_id)
+    def everything_is_sound(self) -> None:
+        """The twins agree, no row breaks an invariant, and what happened is what may happen."""
+        now = postgres_snapshot(self.postgres)
+        assert now.broken == []
+        assert now == memory_snapshot(self.memory)
+        for meeting_id, seen in now.meetings.items():
+            self.check_transition(meeting_id, seen)
+            self.check_history(meeting_id, seen)
+            self.check_result(meeting_id, seen)
         self.may_leave_completed.clear()
 
-    def check_history(self, meeting_id: UUID) -> None:
-        """The counts are what the history since the last retry says, and within their limits."""
-        job, since = self.postgres.job(meeting_id), self.retried_at.get(meeting_id, 0)
-        outcomes = [past.outcome for past in self.postgres.attempts(meeting_id) if past.token > since]
-        assert job.num_failures == outcomes.count("failure") + outcomes.count("permanent")
-        assert job.num_crashes == outcomes.count("crash") + outcomes.count("reaped")
-        assert job.num_failures <= 3
-        assert job.num_crashes <= 2
-        running = outcomes.count(None) + outcomes.count("completed") + outcomes.count("cancelled")
-        if "cancelled" not in outcomes:
-            assert job.num_attempts == job.num_failures + job.num_crashes + running
+    def check_transition(self, meeting_id: UUID, seen: MeetingSeen) -> None:
+        """Completed is left only by a retry."""
+        if self.were.get(meeting_id) == "completed" != seen.shown["status"]:
+            assert meeting_id in self.may_leave_completed
+        self.were[meeting_id] = seen.shown["status"]
 
-    def check_result(self, meeting_id: UUID) -> None:
+    def check_history(self, meeting_id: UUID, seen: MeetingSeen) -> None:
+        """The counts are what the history since the last retry says, and within their limits."""
+        outcomes = [outcome for token, outcome in seen.tokens if token > self.retried_at.get(meeting_id, 0)]
+        assert seen.job["num_failures"] == outcomes.count("failure") + outcomes.count("permanent") <= 3
+        assert seen.job["num_crashes"] == outcomes.count("crash") + outcomes.count("reaped") <= 2
+        spent = seen.job["num_failures"] + seen.job["num_crashes"]
+        others = outcomes.count(None) + outcomes.count("completed") + outcomes.count("cancelled")
+        assert seen.job["num_attempts"] == spent + others
+
+    def check_result(self, meeting_id: UUID, seen: MeetingSeen) -> None:
         """What is written was sent with the token that completed last, all of it; or there is nothing at all."""
-        completed = [past.token for past in self.postgres.attempts(meeting_id) if past.outcome == "completed"]
-        detail = self.runner.run(self._await(self.postgres.store.meeting(meeting_id)))
+        completed = [token for token, outcome in seen.tokens if outcome == "completed"]
         if not completed:
-            assert (detail.segments, detail.speakers, detail.summary) == ((), (), None)
+            assert (seen.texts, seen.voices, seen.overview) == ([], [], None)
             return
-        mark = self.marks[completed[-1]]
-        texts = [segment.text for segment in detail.segments]
-        expected = [f"{mark}/{number}" for number in range(int(mark.split("/")[1]))]
-        assert texts[meeting_id in self.edited :] == expected[meeting_id in self.edited :]
-        assert len(texts) == len(expected)
-        assert detail.summary.overview == " ".join(expected)
-        assert len(detail.speakers) == 2
-        if detail.meeting.status is MeetingStatus.COMPLETED:
-            assert detail.meeting.duration_s == completed[-1]
+        size = self.sizes[completed[-1]]
+        expected = [f"{completed[-1]}/{number}" for number in range(size)]
+        num_edited = int(meeting_id in self.edited)
+        assert len(seen.texts) == size
+        assert seen.texts[num_edited:] == expected[num_edited:]
+        assert seen.overview == " ".join(expected)
+        assert len(seen.voices) == 2
+        if seen.shown["status"] == "completed":
+            assert seen.shown["duration_s"] == completed[-1]
