@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from worker import __version__
-from worker.app_children import Engine, build_stages, engine_of, num_engines
+from worker.app_children import ChildObjects, build_stages, child_objects, num_engines
 from worker.app_database import opened_store
 from worker.config import Settings
 from worker.exceptions import AudioMissingError
@@ -97,7 +97,7 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
 
 
 async def run_worker(
-    settings: Settings, *, once: bool, observers: Iterable[Observer], engine: Engine | None = None
+    settings: Settings, *, once: bool, observers: Iterable[Observer], objects: ChildObjects | None = None
 ) -> int:
     """
     Run one worker until it is told to stop (SIGTERM, SIGINT) or, with `once`, until the queue is empty.
@@ -109,7 +109,7 @@ async def run_worker(
 
     with worker_id_lock(settings.worker_id or ""):
         async with opened_store(settings) as store:
-            stages = build_stages(settings, engine or engine_of(settings))
+            stages = build_stages(settings, objects or child_objects(settings))
             worker = build_worker(settings, store, stages, _all_of(tuple(observers)))
             with _stop_on_signals(worker.request_stop):
                 try:
@@ -128,7 +128,7 @@ async def score(
     duration_s: float,
 ) -> Scores:
     """How far a result is from its reference."""
-    stages = build_stages(settings, engine_of(settings))
+    stages = build_stages(settings, child_objects(settings))
     try:
         arguments = {
             "reference_rttm": reference_rttm,

@@ -43,7 +43,7 @@ _QUIET = {
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ChildObjects:
     """What runs in the children, by dotted path; tests bring scripted ones."""
 
     decoder: ObjectSpec
@@ -53,10 +53,10 @@ class Engine:
     scorer: ObjectSpec
 
 
-def engine_of(settings: Settings) -> Engine:
+def child_objects(settings: Settings) -> ChildObjects:
     from worker.adapters.child_channel import ObjectSpec
 
-    return Engine(
+    return ChildObjects(
         decoder=ObjectSpec(
             factory="worker.adapters.decode_pyav:PyavDecoder",
             kwargs={"max_hours": settings.max_audio_hours, "max_bytes": settings.max_audio_bytes},
@@ -116,14 +116,14 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
     return {**passed_on, **_QUIET, "HF_HOME": str(settings.model_cache_dir.absolute() / "huggingface"), **token}
 
 
-def build_stages(settings: Settings, engine: Engine) -> ChildStages:
+def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:
     from worker.adapters.child_process import ChildProcess
     from worker.adapters.stages_children import ChildStages
 
     environment = child_environment(settings, os.environ)
     prep = ChildProcess(
         name="prep",
-        objects={"decoder": engine.decoder, "summarizer": engine.summarizer},
+        objects={"decoder": objects.decoder, "summarizer": objects.summarizer},
         environment=environment,
         stall_s=300.0,
         max_calls=200,
@@ -132,7 +132,7 @@ def build_stages(settings: Settings, engine: Engine) -> ChildStages:
     engines = [
         ChildProcess(
             name=f"engine-{number}",
-            objects={"transcriber": engine.transcriber, "diarizer": engine.diarizer, "scorer": engine.scorer},
+            objects={"transcriber": objects.transcriber, "diarizer": objects.diarizer, "scorer": objects.scorer},
             environment=environment,
             stall_s=600.0,
             max_calls=600,
@@ -140,20 +140,20 @@ def build_stages(settings: Settings, engine: Engine) -> ChildStages:
         )
         for number in range(num_engines(settings))
     ]
-    return ChildStages(prep=prep, engines=engines, settings=_settings_key(engine))
+    return ChildStages(prep=prep, engines=engines, settings=_settings_key(objects))
 
 
 def _ram_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _settings_key(engine: Engine) -> dict[str, str]:
+def _settings_key(objects: ChildObjects) -> dict[str, str]:
     """A stage's kept value is reused only by the same version with the same settings."""
     made_by = {
-        Stage.DECODE: engine.decoder,
-        Stage.TRANSCRIBE: engine.transcriber,
-        Stage.ALIGN: engine.transcriber,
-        Stage.DIARIZE: engine.diarizer,
-        Stage.SUMMARIZE: engine.summarizer,
+        Stage.DECODE: objects.decoder,
+        Stage.TRANSCRIBE: objects.transcriber,
+        Stage.ALIGN: objects.transcriber,
+        Stage.DIARIZE: objects.diarizer,
+        Stage.SUMMARIZE: objects.summarizer,
     }
     return {stage: f"{__version__} {spec!r}" for stage, spec in made_by.items()}

@@ -38,7 +38,7 @@ V = TypeVar("V", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one meeting. The deadline counts from the start of the first engine stage."""
+    """Bounds on one meeting. The deadline counts from the moment that it has an engine."""
 
     max_audio_bytes: int
     deadline_s: float = 7200.0
@@ -70,12 +70,12 @@ class Pipeline:
         audio = await run.kept(
             Stage.DECODE, AudioMetadata, (source,), lambda report: self.stages.decode(folder.source, folder.wav, report)
         )
-        async with _deadline(self.limits.deadline_for(audio.duration_s)):
+        async with self.stages.engine() as engine, _deadline(self.limits.deadline_for(audio.duration_s)):
             heard = await run.kept(
                 Stage.TRANSCRIBE,
                 Transcript,
                 (audio.sha256, meeting.language, meeting.prompt, meeting.hotwords),
-                lambda report: self.stages.transcribe(
+                lambda report: engine.transcribe(
                     folder.wav,
                     language=meeting.language,
                     prompt=meeting.prompt,
@@ -87,13 +87,13 @@ class Pipeline:
                 Stage.ALIGN,
                 Transcript,
                 (audio.sha256, heard.model_dump_json()),
-                lambda report: self.stages.align(folder.wav, heard, report),
+                lambda report: engine.align(folder.wav, heard, report),
             )
             voices = await run.optional(
                 Stage.DIARIZE,
                 Diarization,
                 (audio.sha256, meeting.min_speakers, meeting.max_speakers),
-                lambda report: self.stages.diarize(
+                lambda report: engine.diarize(
                     folder.wav, min_speakers=meeting.min_speakers, max_speakers=meeting.max_speakers, report=report
                 ),
             )

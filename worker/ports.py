@@ -8,6 +8,7 @@ contract tests in tests/contract that every implementation and its in-memory twi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -104,15 +105,8 @@ class Storage(Protocol):
         ...
 
 
-class Stages(Protocol):
-    """
-    The computing stages as the pipeline sees them: awaited here, worked in child processes.
-
-    Cancelling the awaiting task ends the work (the child is killed). Raises the errors of the sync ports below, and
-    ChildCrashedError, ChildStalledError.
-    """
-
-    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata: ...
+class Engine(Protocol):
+    """The models on one GPU (or a share of the CPU), held by one meeting at a time."""
 
     async def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
@@ -123,6 +117,21 @@ class Stages(Protocol):
     async def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization: ...
+
+
+class Stages(Protocol):
+    """
+    The computing stages as the pipeline sees them: awaited here, worked in child processes.
+
+    Cancelling the awaiting task ends the work (the child is killed). Raises the errors of the sync ports below, and
+    ChildCrashedError, ChildStalledError.
+    """
+
+    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata: ...
+
+    def engine(self) -> AbstractAsyncContextManager[Engine]:
+        """Wait for a free engine and hold it, so that a meeting's stages follow each other; served in order."""
+        ...
 
     async def summarize(
         self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report

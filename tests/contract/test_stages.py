@@ -45,8 +45,9 @@ def silent(progress: float) -> None:
 
 
 async def transcribe(stages: Stages, audio: Path, report: Progress | None = None) -> tuple[Word, ...]:
-    work = stages.transcribe(audio, language=None, prompt=None, hotwords=None, report=report or Progress())
-    return (await work).words
+    async with stages.engine() as engine:
+        work = engine.transcribe(audio, language=None, prompt=None, hotwords=None, report=report or Progress())
+        return (await work).words
 
 
 async def test_a_meeting_goes_through_all_computing_stages(stages: Stages, tmp_path: Path) -> None:
@@ -56,12 +57,13 @@ async def test_a_meeting_goes_through_all_computing_stages(stages: Stages, tmp_p
     assert audio.read_bytes() == source.read_bytes()
     assert metadata.duration_s == 4.0
 
-    transcript = await stages.transcribe(audio, language="de", prompt="names", hotwords="Ada", report=silent)
-    assert transcript.words == DEFAULT_WORDS
-    assert transcript.language == "de"
-    assert await stages.align(audio, transcript, silent) == transcript
+    async with stages.engine() as engine:
+        transcript = await engine.transcribe(audio, language="de", prompt="names", hotwords="Ada", report=silent)
+        assert transcript.words == DEFAULT_WORDS
+        assert transcript.language == "de"
+        assert await engine.align(audio, transcript, silent) == transcript
 
-    diarization = await stages.diarize(audio, min_speakers=None, max_speakers=2, report=silent)
+        diarization = await engine.diarize(audio, min_speakers=None, max_speakers=2, report=silent)
     assert diarization.turns == DEFAULT_TURNS
     assert [voice.vector for voice in diarization.embeddings] == [(1.0, 0.0), (0.0, 1.0)]
 
@@ -109,7 +111,8 @@ async def test_an_error_keeps_its_class_and_its_sentence(
 ) -> None:
     audio = recording(tmp_path, diarize={"raise_code": error.code, "raise_message": "Upload it again."})
     with pytest.raises(error, match=r"^Upload it again\.$") as caught:
-        await stages.diarize(audio, min_speakers=None, max_speakers=None, report=silent)
+        async with stages.engine() as engine:
+            await engine.diarize(audio, min_speakers=None, max_speakers=None, report=silent)
     assert type(caught.value) is error
 
 
@@ -169,3 +172,33 @@ async def test_nothing_begins_after_close(stages: Stages, tmp_path: Path) -> Non
     await stages.close()
     with pytest.raises(WorkerStoppedError):
         await transcribe(stages, recording(tmp_path))
+
+
+async def test_an_engine_has_one_tenant_and_others_wait_their_turn(stages: Stages) -> None:
+    """A meeting's engine stages follow each other; nobody's come in between."""
+    order: list[str] = []
+
+    async def tenant(name: str) -> None:
+        async with stages.engine():
+            order.append(f"{name} in")
+            await asyncio.sleep(0)
+            order.append(f"{name} out")
+
+    async with stages.engine():
+        waiting = [asyncio.create_task(tenant(name)) for name in ("a", "b")]
+        await asyncio.sleep(0.01)
+        assert order == []
+    await asyncio.gather(*waiting)
+    assert order == ["a in", "a out", "b in", "b out"]
+
+
+async def test_an_engine_is_free_again_after_a_failure_or_a_cancelled_wait(stages: Stages, tmp_path: Path) -> None:
+    async with stages.engine():
+        waiting = asyncio.create_task(transcribe(stages, recording(tmp_path)))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    with pytest.raises(AudioTruncatedError):
+        await transcribe(stages, recording(tmp_path, transcribe={"raise_code": "audio_truncated"}))
+    assert await transcribe(stages, recording(tmp_path)) == DEFAULT_WORDS

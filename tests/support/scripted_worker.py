@@ -14,12 +14,12 @@ import sys
 
 from worker import app
 from worker.adapters.child_channel import ObjectSpec
-from worker.app_children import Engine
+from worker.app_children import ChildObjects
 from worker.config import Need, load_settings
 from worker.observe.event_log import EventLog
 from worker.observe.logs import configure_logging
 
-ENGINE = Engine(
+OBJECTS = ChildObjects(
     decoder=ObjectSpec(factory="worker.testing.scripted:ScriptedDecoder"),
     transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber"),
     diarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedDiarizer"),
@@ -44,7 +44,7 @@ def main() -> None:
         worker_id=settings.worker_id or "",
     ):
         once = "--once" in sys.argv
-        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], engine=ENGINE))
+        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], objects=OBJECTS))
 
 
 if __name__ == "__main__":

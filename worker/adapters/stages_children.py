@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,35 @@ STALL_S: Mapping[Stage, float] = {
 How long a stage may be silent. Generous: the price of waiting is minutes of one PC, that of a wrong kill is a meeting's
 attempt. Diarization has the longest steps between two reports (one clustering of all its voices).
 """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineChild:
+    """Implements `ports.Engine` over one child."""
+
+    child: ChildProcess
+    stall_s: Mapping[Stage, float]
+
+    async def transcribe(
+        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
+    ) -> Transcript:
+        arguments = {"audio": audio, "language": language, "prompt": prompt, "hotwords": hotwords}
+        return await self._compute(Stage.TRANSCRIBE, "transcriber.transcribe", arguments, Transcript, report)
+
+    async def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
+        arguments = {"audio": audio, "transcript": transcript}
+        return await self._compute(Stage.ALIGN, "transcriber.align", arguments, Transcript, report)
+
+    async def diarize(
+        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
+    ) -> Diarization:
+        arguments = {"audio": audio, "min_speakers": min_speakers, "max_speakers": max_speakers}
+        return await self._compute(Stage.DIARIZE, "diarizer.diarize", arguments, Diarization, report)
+
+    async def _compute(
+        self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
+    ) -> T:
+        return await self.child.call(object_method, arguments, returns, report, stall_s=self.stall_s[stage])
 
 
 class ChildStages:
@@ -61,21 +91,13 @@ class ChildStages:
         arguments = {"source": source, "target": target}
         return await self._prepare(Stage.DECODE, "decoder.decode", arguments, AudioMetadata, report)
 
-    async def transcribe(
-        self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
-    ) -> Transcript:
-        arguments = {"audio": audio, "language": language, "prompt": prompt, "hotwords": hotwords}
-        return await self._compute(Stage.TRANSCRIBE, "transcriber.transcribe", arguments, Transcript, report)
-
-    async def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
-        arguments = {"audio": audio, "transcript": transcript}
-        return await self._compute(Stage.ALIGN, "transcriber.align", arguments, Transcript, report)
-
-    async def diarize(
-        self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
-    ) -> Diarization:
-        arguments = {"audio": audio, "min_speakers": min_speakers, "max_speakers": max_speakers}
-        return await self._compute(Stage.DIARIZE, "diarizer.diarize", arguments, Diarization, report)
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[EngineChild]:
+        child = await self._free.get()
+        try:
+            yield EngineChild(child, self._stall_s)
+        finally:
+            self._free.put_nowait(child)
 
     async def summarize(
         self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
@@ -87,8 +109,8 @@ class ChildStages:
         """A method of any other object: in the prep child if it has that object, else in the next free engine."""
         if object_method.partition(".")[0] in self._prep.objects:
             return await self._prep.call(object_method, arguments, returns, report)
-        async with self._engine() as engine:
-            return await engine.call(object_method, arguments, returns, report)
+        async with self.engine() as engine:
+            return await engine.child.call(object_method, arguments, returns, report)
 
     def settings_key(self) -> dict[str, str]:
         return dict(self._settings)
@@ -100,17 +122,3 @@ class ChildStages:
         self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
     ) -> T:
         return await self._prep.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
-
-    async def _compute(
-        self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
-    ) -> T:
-        async with self._engine() as engine:
-            return await engine.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
-
-    @asynccontextmanager
-    async def _engine(self) -> AsyncIterator[ChildProcess]:
-        engine = await self._free.get()
-        try:
-            yield engine
-        finally:
-            self._free.put_nowait(engine)

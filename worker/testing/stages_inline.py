@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from worker.exceptions import WorkerStoppedError
 from worker.models import AudioMetadata, Diarization, MeetingSummary, Transcript, TranscriptSegment
@@ -21,7 +22,7 @@ class AbandonedError(BaseException):
 
 class InlineStages:
     """
-    Implements `ports.Stages` over sync objects, each call in a thread.
+    Implements `ports.Stages`, and `ports.Engine` with itself, over sync objects, each call in a thread.
 
     A thread cannot be killed: cancelled work ends at its next report. What is meant to die, hang or write garbage
     belongs into a child process.
@@ -42,9 +43,15 @@ class InlineStages:
         self._summarizer = summarizer
         self._settings = dict(settings)
         self._closed = False
+        self._engine = asyncio.Lock()
 
     async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
         return await self._run(partial(self._decoder.decode, source, target), report)
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Self]:
+        async with self._engine:
+            yield self
 
     async def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
