@@ -7,6 +7,7 @@ Recordings of every kind, made when a test needs them: nothing binary lies in th
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,25 @@ def write_sound(path: Path, samples: Samples, *, rate_hz: int = 44_100, subtype:
     return path
 
 
-def encode(path: Path, samples: Samples, *, rate_hz: int | None = None, codec: str | None = None) -> Path:
-    """What FFmpeg writes, with the usual encoder for the extension; `rate_hz` is that of the samples."""
+def encode(
+    path: Path,
+    samples: Samples,
+    *,
+    rate_hz: int | None = None,
+    codec: str | None = None,
+    options: Mapping[str, str] | None = None,
+) -> Path:
+    """
+    What FFmpeg writes, with the usual encoder for the extension.
+
+    `rate_hz` is that of the samples; `options` go to the encoder and the muxer.
+    """
     usual_codec, usual_rate_hz = CODECS[path.suffix.removeprefix(".")]
-    with av.open(path, "w", format={".aac": "adts", ".m4a": "mp4"}.get(path.suffix)) as container:
+    container_format = {".aac": "adts", ".m4a": "mp4"}.get(path.suffix)
+    chosen = dict(options or {})
+    with av.open(path, "w", format=container_format, container_options=chosen) as container:
         track = sound_track(container, codec or usual_codec, rate_hz or usual_rate_hz, samples.shape[1])
+        track.options = chosen
         mux_sound(container, track, samples)
     return path
 

@@ -60,6 +60,17 @@ def test_nearly_whole_is_whole(tmp_path: Path) -> None:
     assert codes(decode(audio_files.cut_short(made, 0.97))) == []
 
 
+def test_a_length_that_is_a_guess_is_no_reason_for_a_warning(tmp_path: Path) -> None:
+    """An mp3 without Info tag whose quiet beginning has few bits: FFmpeg's guess of its length is far too long."""
+    samples = np.concatenate((audio_files.speech(10.0) * 1e-6, audio_files.speech(10.0)))
+    made = audio_files.encode(
+        tmp_path / "a.mp3", samples, options={"write_xing": "0", "id3v2_version": "0", "abr": "1"}
+    )
+    metadata = decode(made)
+    assert metadata.duration_s == pytest.approx(20.0, abs=0.1)
+    assert codes(metadata) == []
+
+
 @pytest.mark.parametrize("extension", ["m4a", "mkv", "webm"])
 def test_lost_packets_leave_silence_of_their_length(tmp_path: Path, extension: str) -> None:
     """So what comes after the hole keeps its time. The second click comes after a stretch of noise."""

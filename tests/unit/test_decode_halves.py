@@ -24,7 +24,12 @@ def recording(folder: Path, extension: str, *, num_channels: int = 2) -> Path:
     rate_hz = audio_files.CODECS.get(extension, ("", 44_100))[1]
     samples = audio_files.speech(DURATION_S, rate_hz=rate_hz, num_channels=num_channels)
     path = folder / f"a.{extension}"
-    return audio_files.write_sound(path, samples) if extension == "wav" else audio_files.encode(path, samples)
+    options = {"aac_pns": "0"} if extension == "m4a" else {}
+    return (
+        audio_files.write_sound(path, samples)
+        if extension == "wav"
+        else audio_files.encode(path, samples, options=options)
+    )
 
 
 def in_halves(path: Path) -> Measures:
@@ -52,7 +57,7 @@ def test_two_halves_equal_one_piece_to_one_step(tmp_path: Path, extension: str) 
     """
     Sample for sample, over the seam too; and what is said about the recording is the same.
 
-    The end is left out: where an AAC encoder wrote only "noise here", as at this abrupt end, the decoder makes it up
+    The m4a is encoded without noise substitution: where the encoder wrote only "noise here", a decoder makes it up,
     from a random state that depends on where it began.
     """
     path = recording(tmp_path, extension)
@@ -60,7 +65,7 @@ def test_two_halves_equal_one_piece_to_one_step(tmp_path: Path, extension: str) 
     in_one, whole = decoded(path, cut_from_s=float("inf"))
     in_two, joined = decoded(path, cut_from_s=1.0)
     assert len(joined) == len(whole)
-    assert np.abs(joined.astype(int) - whole)[:-1000].max() <= 1
+    assert np.abs(joined.astype(int) - whole).max() <= 1
     assert in_two.model_copy(update={"loudness_dbfs": in_one.loudness_dbfs}) == in_one
     assert in_two.loudness_dbfs == pytest.approx(in_one.loudness_dbfs, abs=0.01)
 

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,10 +65,11 @@ class LocalStorage:
         parts = split_audio_path(audio_path)
 
         def work(stopped: Event) -> None:
+            if not source.is_file():
+                raise AudioMissingError
             folder = self._folder_for(parts)
             with source.open("rb") as file, appearing(folder / parts[-1]) as part:
-                size_bytes = os.fstat(file.fileno()).st_size
-                copy(file.fileno(), part, size_bytes, lambda _: None, stopped)
+                copy(file.fileno(), part, sys.maxsize, lambda _: None, stopped)
 
         await in_thread(work)
 
@@ -75,7 +77,10 @@ class LocalStorage:
     def _opened(self, parts: tuple[str, ...]) -> Iterator[int]:
         """A descriptor of the recording. Where it leads is asked of the open file, so no link can be swapped in."""
         root = self._real_root()
-        descriptor = os.open(root.joinpath(*parts), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(root.joinpath(*parts), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise AudioMissingError from error
         try:
             if not Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(root):
                 raise AudioPathRefusedError
@@ -93,7 +98,10 @@ class LocalStorage:
         folder = root.joinpath(*parts[:-1])
         if not folder.resolve().is_relative_to(root) or (folder / parts[-1]).is_dir():
             raise AudioPathRefusedError
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise AudioPathRefusedError from error
         return folder
 
     def _real_root(self) -> Path:
@@ -190,8 +198,6 @@ def typed_errors() -> Iterator[None]:
         yield
     except PCWorkerException:
         raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise AudioMissingError from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError from error
