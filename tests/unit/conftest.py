@@ -19,6 +19,7 @@ from worker.adapters.storage_local import LocalStorage
 from worker.daemon import Pace, PCWorker
 from worker.models import MeetingDetail, NewMeeting
 from worker.pipeline import Limits, Pipeline
+from worker.ports import Observer
 from worker.testing.scripted import ScriptedDecoder, ScriptedDiarizer, ScriptedSummarizer, ScriptedTranscriber
 from worker.testing.stages_inline import InlineStages
 from worker.testing.store_memory import MemoryStore
@@ -41,6 +42,7 @@ class Workshop:
         self.folder = folder
         self.store = MemoryStore(RealClock())
         self.seen: list[events.Event] = []
+        self.observers: list[Observer] = []
         self._told = asyncio.Event()
         self._stages: list[InlineStages] = []
         (folder / "recordings").mkdir()
@@ -83,6 +85,8 @@ class Workshop:
     def note(self, event: object) -> None:
         assert isinstance(event, events.Event)
         self.seen.append(event)
+        for observer in self.observers:
+            observer(event)
         self._told.set()
 
     async def wait_for(self, kind: type[events.Event], **fields: object) -> events.Event:

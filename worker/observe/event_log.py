@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from uuid import UUID
 
 from worker import events
+from worker.models import Stage
 from worker.observe.logs import bind_to_task
 
 logger = logging.getLogger("worker")
@@ -16,17 +18,22 @@ _TRACE_LINE = re.compile(r'Fatal Python error: |Current thread |Thread 0x|  File
 class EventLog:
     """An Observer. The names in the log are the event classes' names in snake case and are never changed."""
 
+    def __init__(self) -> None:
+        self._tenths: dict[tuple[UUID, Stage], int] = {}
+
     def __call__(self, event: object) -> None:
         match event:
             case events.MeetingClaimed(meeting_id, token, attempt):
+                self._tenths = {key: tenth for key, tenth in self._tenths.items() if key[0] != meeting_id}
                 bind_to_task(meeting_id=str(meeting_id), stage=None)
                 self._info("meeting_claimed", token=token, attempt=attempt)
             case events.StageStarted(_, stage):
                 bind_to_task(stage=stage.value)
                 self._info("stage_started")
-            case events.StageProgressed(_, _, progress):
-                logger.debug("stage_progressed", extra={"fields": {"progress": round(progress, 3)}})
-            case events.StageFinished(_, stage, seconds, reused):
+            case events.StageProgressed(meeting_id, stage, progress):
+                self._progressed(meeting_id, stage, progress)
+            case events.StageFinished(meeting_id, stage, seconds, reused):
+                self._tenths.pop((meeting_id, stage), None)
                 bind_to_task(stage=stage.value)
                 self._info("stage_finished", seconds=round(seconds, 3), reused=reused)
             case events.StageDegraded(_, _, code, error):
@@ -41,6 +48,13 @@ class EventLog:
                 self._info("meeting_dropped", outcome=outcome)
             case _:
                 self._of_worker(event)
+
+    def _progressed(self, meeting_id: UUID, stage: Stage, progress: float) -> None:
+        """Every tenth: a line for each report would fill the log in a day."""
+        tenth = int(progress * 10)
+        if tenth > self._tenths.get((meeting_id, stage), 0):
+            self._tenths[meeting_id, stage] = tenth
+            logger.debug("stage_progressed", extra={"fields": {"progress": round(progress, 3)}})
 
     def _of_worker(self, event: object) -> None:
         match event:
