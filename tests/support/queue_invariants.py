@@ -20,6 +20,9 @@ INVARIANTS = {
     "no token is out twice": """
         select token from pc_worker.jobs where token is not null group by token having count(*) > 1
     """,
+    "one claim leases one job, however often it was repeated": """
+        select claim_id from pc_worker.jobs where state = 'processing' group by claim_id having count(*) > 1
+    """,
     "only a job whose lease ran out keeps a token without a lease": """
         select j.meeting_id from pc_worker.jobs j join pc_worker.job_attempts a on a.token = j.token
          where j.state <> 'processing' and a.outcome <> 'reaped'

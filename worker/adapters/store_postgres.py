@@ -30,7 +30,8 @@ _CASTS = {
 """psycopg would bind a small integer as smallint, which matches no function."""
 
 _ENQUEUE = """
-insert into public.meetings (id, user_id, title, audio_path, language, min_speakers, max_speakers, prompt, hotwords, priority)
+insert into public.meetings
+    (id, user_id, title, audio_path, language, min_speakers, max_speakers, prompt, hotwords, priority)
 values (%(id)s, %(user_id)s, %(title)s, %(audio_path)s, %(language)s, %(min_speakers)s, %(max_speakers)s, %(prompt)s,
         %(hotwords)s, %(priority)s)
 on conflict (id) do nothing
@@ -75,7 +76,7 @@ class PostgresStore(StoreFunctions):
 
         arguments = ", ".join(f"{name} => %({name})s::{_CASTS[type(value)]}" for name, value in parameters.items())
         bound = {name: Jsonb(value) if _CASTS[type(value)] == "jsonb" else value for name, value in parameters.items()}
-        answer = await self._value(f"select public.{function}({arguments})", bound)  # noqa: S608 - names are our own
+        answer = await self._value(f"select public.{function}({arguments})", bound)
         assert isinstance(answer, dict)
         return answer
 

@@ -268,7 +268,7 @@ as $$
         'claim', (select jsonb_build_object('meeting', to_jsonb(m) - 'result', 'token', j.token,
                                             'attempt', j.num_attempts, 'lease_s', s.lease_s)
                     from public.meetings m join pc_worker.jobs j on j.meeting_id = m.id cross join pc_worker.settings s
-                   where m.id = p_meeting_id))
+                   where m.id = p_meeting_id and j.state = 'processing'))
       from pc_worker.jobs w where w.state = 'pending'
 $$;
 
@@ -310,6 +310,7 @@ declare
     w pc_worker.workers := pc_worker.see_worker(p_worker_id, p_instance_id, at);
     job pc_worker.jobs;
     next_id uuid;
+    answer jsonb;
 begin
     select * into strict s from pc_worker.settings;
     if w.worker_id is null then
@@ -322,8 +323,12 @@ begin
     select j.meeting_id into next_id from pc_worker.jobs j
      where j.state = 'processing' and j.claim_id = p_claim_id and j.instance_id = p_instance_id;
     if next_id is not null then
-        return pc_worker.claim_answer('claimed', next_id, p_min_wait_s, at);
-    elsif w.draining then
+        answer := pc_worker.claim_answer('claimed', next_id, p_min_wait_s, at);
+        if answer -> 'claim' <> 'null' then  -- else it was cancelled a moment ago
+            return answer;
+        end if;
+    end if;
+    if w.draining then
         return pc_worker.claim_answer('draining', null, p_min_wait_s, at);
     end if;
     next_id := pc_worker.next_claimable(at - pc_worker.seconds(p_min_wait_s));
