@@ -66,7 +66,7 @@ THIRD_PARTY = {
 }
 """In which layers a package may be named."""
 
-ENVIRONMENT_READERS = {"worker.config", "worker.app", "worker.demo"}
+ENVIRONMENT_READERS = {"worker.config", "worker.app_children", "worker.demo"}
 
 
 def name_of(path: Path) -> str:
@@ -82,7 +82,7 @@ def layer_of(module: str) -> str:
     if module == "worker":
         return "worker"
     top = module.split(".")[1]
-    return "cli" if top.startswith("cli_") else LAYERS.get(top, "core")
+    return "app" if top.startswith("app_") else LAYERS.get(top, "core")
 
 
 def imports_of(module: str, source: str, modules: frozenset[str] = MODULES) -> Iterator[str]:
