@@ -30,8 +30,9 @@ from tests.support.speech_sample import (
     write_wav,
 )
 from worker.engine.diarize_bundled import BundledDiarizer
-from worker.engine.scoring import ReferenceScorer, Scores
+from worker.engine.scoring import ReferenceScorer
 from worker.models import SpeakerTurn
+from worker.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ _HINTS_IGNORED = ResultWarning(
 )
 _VAD_MODE = 2
 """WebRTC's aggressiveness, 0 to 3: 0 calls telephone noise speech, 3 loses soft words."""
+_MAX_HMMS_PER_FRAME = 3000
+"""Twice as fast as the default of 30 000, and on the sample no worse (WER 77 % instead of 83 %)."""
 _FRAMES_PER_S = 100
 _FILLER = re.compile(r"[<\[+]")
 _ALTERNATE = re.compile(r"\(\d+\)$")
@@ -49,10 +51,9 @@ class SphinxTranscriber:
 
     def __init__(self) -> None:
         try:
-            from pocketsphinx import Config, Decoder, Vad
+            from pocketsphinx import Config, Decoder
 
-            self._decoder: Any = Decoder(Config(loglevel="FATAL"))
-            self._vad: Any = Vad(mode=_VAD_MODE, sample_rate=RATE_HZ, frame_length=FRAME_S)
+            self._decoder: Any = Decoder(Config(loglevel="FATAL", maxhmmpf=_MAX_HMMS_PER_FRAME))
         except (ImportError, RuntimeError, ValueError) as error:
             raise ModelUnavailableError(
                 "PocketSphinx cannot be loaded on this PC. Ask the administrator to install requirements.txt again.",
@@ -72,10 +73,15 @@ class SphinxTranscriber:
         Raises UnsupportedLanguageError (anything but English), AudioPreprocessingError, EngineError.
         """
         _require_english(language)
+        from pocketsphinx import Vad
+
         words: list[Word] = []
+        # the voice activity detector and the feature extraction adapt to what they hear: a new meeting, a new start
+        vad = Vad(mode=_VAD_MODE, sample_rate=RATE_HZ, frame_length=FRAME_S)
+        self._decoder.reinit_feat()
         with open_recording(audio) as sound:
             duration_s = sound.frames / RATE_HZ
-            for utterance in cut_utterances(_frames(sound, report), self._vad.is_speech):
+            for utterance in cut_utterances(_frames(sound, report), vad.is_speech):
                 words += self._words(utterance, duration_s)
         report(1.0)
         return Transcript(
@@ -108,7 +114,7 @@ class SphinxTranscriber:
         return words
 
     def _decode(self, samples: Samples) -> list[Any]:
-        """A whole utterance at once, so that its own mean is its cepstral normalisation and nothing is left over."""
+        """A whole utterance at once, so that its cepstra are normalised by its own mean."""
         try:
             self._decoder.start_utt()
             try:

@@ -65,6 +65,8 @@ class ClusterRule:
         track_bonus, track_decay_s: added for the same track, fading with the time between.
         beside_penalty, beside_s: taken off for tracks heard side by side, within that time.
         min_piece_s: shorter pieces do not found clusters; they join one afterwards.
+        same_person: two clusters whose means are this close are one person, even if heard side by side: where pauses
+            were cut out, the segmentation hears one voice as two.
         fold_cosine, fold_share, fold_s: a cluster with less than this share of the speech, or with less than these
             seconds, joins a cluster twice its size whose mean is this close. (Merging *any* two at 0.80 fused people.)
         ghost_s, ghost_share, max_ghost_s: a cluster is a person if it has this share of the speech, but at least
@@ -75,9 +77,10 @@ class ClusterRule:
     same_voice: float = 0.635
     track_bonus: float = 0.1
     track_decay_s: float = 6.0
-    beside_penalty: float = 0.25
+    beside_penalty: float = 0.2
     beside_s: float = 5.0
     min_piece_s: float = 0.6
+    same_person: float = 0.90
     fold_cosine: float = 0.70
     fold_share: float = 0.05
     fold_s: float = 3.0
@@ -108,7 +111,7 @@ def cluster(evidence: Evidence, bounds: Bounds, rule: ClusterRule | None = None)
         return labels
     part = evidence.part(founders)
     found = _linkage(part, bounds, rule)
-    found = _fold(part, found, bounds, rule)
+    found = _join(part, found, bounds, rule)
     found = _without_ghosts(part, found, bounds, rule)
     labels[founders] = found
     if bounds.max_speakers is not None:
@@ -251,17 +254,25 @@ def _num_people(evidence: Evidence, labels: Ints, rule: ClusterRule) -> int:
     return int(_is_person(_speech_s(evidence, labels), rule).sum())
 
 
-def _fold(evidence: Evidence, labels: Ints, bounds: Bounds, rule: ClusterRule) -> Ints:
-    """Small clusters join the larger one that they resemble most, the smallest first."""
+def _join(evidence: Evidence, labels: Ints, bounds: Bounds, rule: ClusterRule) -> Ints:
+    """Clusters join that are one person by their means; then small ones join the larger one that they resemble most."""
     labels = renumbered(labels)
     while labels.max() + 1 > bounds.min_speakers:
-        joined = _next_fold(_speech_s(evidence, labels), means(evidence, labels), rule)
-        if joined is None:
+        voices = means(evidence, labels)
+        pair = _same_person(voices, rule) or _next_fold(_speech_s(evidence, labels), voices, rule)
+        if pair is None:
             break
-        small, large = joined
-        labels[labels == small] = large
+        joining, larger = pair
+        labels[labels == joining] = larger
         labels = renumbered(labels)
     return labels
+
+
+def _same_person(voices: Floats, rule: ClusterRule) -> tuple[int, int] | None:
+    cosine = voices @ voices.T
+    np.fill_diagonal(cosine, -1)
+    i, j = np.unravel_index(cosine.argmax(), cosine.shape)
+    return (int(i), int(j)) if cosine[i, j] >= rule.same_person else None
 
 
 def _next_fold(speech_s: npt.NDArray[np.float64], voices: Floats, rule: ClusterRule) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ class ReferenceScorer:
         spoken = [word for segment in sorted(segments, key=lambda s: s.start_s) for word in normalised(segment.text)]
         scores = Scores(num_speakers=len({turn.label for turn in turns}), num_words=len(spoken))
         if reference_rttm:
-            scores = scores.model_copy(update=_diarization_errors(_read_rttm(reference_rttm), turns, duration_s))
+            with _reading():
+                real_turns = _read_rttm(reference_rttm)
+            scores = scores.model_copy(update=_diarization_errors(real_turns, turns, duration_s))
         if reference_stm:
-            scores = scores.model_copy(update=_word_errors(_read_stm(reference_stm), spoken))
+            with _reading():
+                real_words = _read_stm(reference_stm)
+            scores = scores.model_copy(update=_word_errors(real_words, spoken))
         return scores
 
 
@@ -56,6 +61,14 @@ def normalised(text: str) -> list[str]:
     Numbers stay as they are written; "20" and "twenty" count as different.
     """
     return _SPOKEN.findall(text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, IndexError) as error:
+        raise EngineError("A reference cannot be read; the result is not scored.", reason=str(error)) from error
 
 
 def _diarization_errors(
@@ -126,11 +139,6 @@ def _read_stm(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
-    try:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip() and not line.startswith(";;"):
-                yield line.split()
-    except (OSError, ValueError) as error:
-        raise EngineError(
-            "The reference transcript cannot be read; the result is not scored.", reason=str(error)
-        ) from error
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith(";;"):
+            yield line.split()
