@@ -39,6 +39,7 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     # two OpenMP threads that wait actively next to other load are hundreds of times slower than ones that sleep
     "OMP_WAIT_POLICY": "PASSIVE",
+    "OPENBLAS_NUM_THREADS": "1",  # likewise: numpy's threads wait actively, whatever OpenMP is told
 }
 
 
