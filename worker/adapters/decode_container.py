@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from worker.exceptions import (
     AudioCorruptedError,
-    AudioPreprocessingError,
     AudioTruncatedError,
     NoAudioStreamError,
     NotAudioError,
+    OutOfMemoryError,
     PCWorkerException,
 )
 
@@ -91,7 +91,7 @@ def not_opened(source: Path, error: Exception) -> PCWorkerException:
     """What the first bytes promise decides between damaged and no recording at all."""
     reason = type(error).__name__
     if isinstance(error, MemoryError):
-        return AudioPreprocessingError(reason=reason)
+        return OutOfMemoryError(reason=reason)
     with source.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":  # an MP4 whose index, which comes last, is missing

@@ -22,8 +22,8 @@ Samples = NDArray[np.float32]
 FULL_SCALE = 0.9999
 """A sample counts as clipped from here on; 32767 / 32768, the largest 16-bit value, is above it."""
 
-ENERGY_STEP = 8
-"""Whether channels cancel shows in every eighth sample as well."""
+ENERGY_STEP = 4
+"""Whether channels cancel shows in every fourth batch as well."""
 
 # Sample format of FFmpeg, without the `p` of planar -> numpy type, factor to [-1, 1], value of silence.
 _FORMATS: dict[str, tuple[Any, float, float]] = {
@@ -42,34 +42,38 @@ class MonoMixer:
     def __init__(self, measures: Measures, channel: int | None = None) -> None:
         self._measures = measures
         self._channel = channel
+        self._num_batches = 0
 
     def mix(self, frame: AudioFrame) -> Samples:
         """Float32 in [-1, 1] unless the recording itself goes beyond, shape (num_samples,)."""
         with np.errstate(over="ignore", invalid="ignore"):  # hostile floats: whoever measures the peak notices them
-            channels = channels_of(frame)
-            self._count_clipped(channels)
+            together = samples_of(frame)
+            self._count_clipped(together)
+            channels = separate(together, frame.layout.nb_channels)
             if len(channels) == 1:
                 return channels[0]
             mono = channels[0] + channels[1]
             for channel in channels[2:]:
                 mono += channel
             mono *= np.float32(1 / len(channels))
-            self._measure_energy(channels, mono)
+            if self._num_batches % ENERGY_STEP == 0:
+                self._measure_energy(channels, mono)
+            self._num_batches += 1
         if self._channel is not None and self._channel < len(channels):
             return channels[self._channel]
         return mono
 
-    def _count_clipped(self, channels: list[Samples]) -> None:
-        for channel in channels:
-            self._measures.num_source_samples += len(channel)
-            if max(channel.max(), -channel.min()) >= FULL_SCALE:
-                self._measures.num_clipped += int(np.count_nonzero(np.abs(channel) >= FULL_SCALE))
+    def _count_clipped(self, arrays: list[Samples]) -> None:
+        for samples in arrays:
+            self._measures.num_source_samples += len(samples)
+            if max(samples.max(), -samples.min()) >= FULL_SCALE:
+                self._measures.num_clipped += int(np.count_nonzero(np.abs(samples) >= FULL_SCALE))
 
     def _measure_energy(self, channels: list[Samples], mono: Samples) -> None:
-        energies = [energy_of(channel[::ENERGY_STEP]) for channel in channels]
+        energies = [energy_of(channel) for channel in channels]
         self._measures.add_channel_energy(energies)
         self._measures.unrelated_energy += sum(energies) / len(channels) ** 2
-        self._measures.mono_energy += energy_of(mono[::ENERGY_STEP])
+        self._measures.mono_energy += energy_of(mono)
 
 
 def energy_of(samples: Samples) -> float:
@@ -77,14 +81,22 @@ def energy_of(samples: Samples) -> float:
     return float(np.einsum("i,i->", samples, samples))
 
 
-def channels_of(frame: AudioFrame) -> list[Samples]:
-    """One float32 array of shape (num_samples,) per channel; some are views of the frame: not to be written to."""
-    name, num_channels, num_samples = frame.format.name, frame.layout.nb_channels, frame.samples
+def samples_of(frame: AudioFrame) -> list[Samples]:
+    """
+    The frame as float32: an array of shape (num_samples,) per channel when it is planar, else a single one of shape
+    (num_samples * num_channels,), channels in turns. Float frames are not copied: the arrays are not to be written to.
+    """
+    name, num_channels = frame.format.name, frame.layout.nb_channels
     dtype, scale, zero = _FORMATS[name.removesuffix("p")]
-    if frame.format.is_planar:
-        return [to_float(np.frombuffer(memoryview(plane), dtype, num_samples), scale, zero) for plane in frame.planes]
-    flat = to_float(np.frombuffer(memoryview(frame.planes[0]), dtype, num_samples * num_channels), scale, zero)
-    return [flat[index::num_channels] for index in range(num_channels)]
+    length = frame.samples if frame.format.is_planar else frame.samples * num_channels
+    return [to_float(np.frombuffer(memoryview(plane), dtype, length), scale, zero) for plane in frame.planes]
+
+
+def separate(arrays: list[Samples], num_channels: int) -> list[Samples]:
+    """One view of shape (num_samples,) per channel."""
+    if len(arrays) == num_channels:
+        return arrays
+    return [arrays[0][index::num_channels] for index in range(num_channels)]
 
 
 def to_float(values: NDArray[Any], scale: float, zero: float) -> Samples:

@@ -9,7 +9,7 @@ What FFmpeg does not guard by itself (PyAV 18.1, FFmpeg 8.1):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from worker.adapters.decode_container import is_usable
 from worker.adapters.decode_measures import Measures
 
 if TYPE_CHECKING:
-    from av import AudioFifo, AudioFrame, AudioStream, Packet
+    from av import AudioFrame, AudioStream, Packet
     from av.container import InputContainer
 
 BATCH_SAMPLES = 1 << 15
@@ -74,25 +74,24 @@ class Batch:
     """Small frames become large ones; a new AudioFifo wherever AudioFifo itself would not notice that it must be."""
 
     def __init__(self) -> None:
-        self._fifo: AudioFifo | None = None
-        self._kind: tuple[object, ...] = ()
-
-    def add(self, frame: AudioFrame) -> Iterator[AudioFrame]:
         from av import AudioFifo
 
+        self._new = AudioFifo
+        self._fifo = AudioFifo()
+        self._kind: tuple[object, ...] = ()
+
+    def add(self, frame: AudioFrame) -> Sequence[AudioFrame]:
+        """What is full, or must not be mixed with this frame."""
         kind = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
-        if self._fifo is None or kind != self._kind:
-            yield from self.flush()
-            self._fifo, self._kind = AudioFifo(), kind
+        ready = self.flush() if kind != self._kind or self._fifo.samples >= BATCH_SAMPLES else ()
+        self._kind = kind
         frame.pts = None  # AudioFifo would refuse what does not follow
         self._fifo.write(frame)
-        if self._fifo.samples >= BATCH_SAMPLES and (batch := self._fifo.read(0)) is not None:
-            yield batch
+        return ready
 
-    def flush(self) -> Iterator[AudioFrame]:
-        fifo, self._fifo = self._fifo, None
-        if fifo is not None and (batch := fifo.read(0)) is not None:
-            yield batch
+    def flush(self) -> Sequence[AudioFrame]:
+        batch, self._fifo = self._fifo.read(0), self._new()
+        return () if batch is None else (batch,)
 
 
 class PacketReader:
@@ -137,7 +136,9 @@ class PacketReader:
             except (FFmpegError, ValueError):
                 self._measures.num_bad_packets += 1
                 continue
-            yield from (frame for frame in frames if frame.samples and is_sound(frame))
+            for frame in frames:
+                if frame.samples and is_usable(frame.sample_rate, frame.layout.nb_channels):
+                    yield frame
 
     def _packets(self) -> Iterator[Packet[AudioStream] | None]:
         """None at the end: the decoder then gives what it still holds."""
@@ -160,10 +161,6 @@ class PacketReader:
                 self.progress = (packet.pos or 0) / self._size_bytes or self.progress
                 yield packet
         yield None
-
-
-def is_sound(frame: AudioFrame) -> bool:
-    return is_usable(frame.sample_rate, frame.layout.nb_channels)
 
 
 def silence(rate_hz: int, duration_s: float) -> Iterator[Silence]:

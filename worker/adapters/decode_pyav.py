@@ -35,6 +35,7 @@ from worker.exceptions import (
     AudioTooShortError,
     AudioTruncatedError,
     DiskFullError,
+    OutOfMemoryError,
     PCWorkerException,
 )
 from worker.models import AudioMetadata, ResultWarning, Stage
@@ -252,4 +253,6 @@ def typed_errors() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError from error
+        if isinstance(error, MemoryError):
+            raise OutOfMemoryError from error
         raise AudioPreprocessingError(reason=f"{type(error).__name__}: {error}") from error
