@@ -123,6 +123,17 @@ async def test_a_meeting_in_backoff_waits_for_its_time(world: QueueWorld) -> Non
     assert (await world.claim(w1)).attempt == 2
 
 
+async def test_a_meeting_that_failed_goes_behind_those_that_waited_longer(world: QueueWorld) -> None:
+    """Its turn is when its backoff ends, not when it was inserted."""
+    w1 = await world.worker()
+    failed = await world.enqueue("failed")
+    claim = await world.claim(w1)
+    await world.store.fail(failed, claim.token, failure(retry_in_s=10.0))
+    waiting = await world.enqueue("waiting")
+    world.advance(10)
+    assert [(await world.claim(w1)).meeting.id for _ in range(2)] == [waiting, failed]
+
+
 async def test_tokens_grow_with_every_claim(world: QueueWorld) -> None:
     """That is what makes them fence."""
     w1 = await world.worker()

@@ -64,6 +64,7 @@ class Connections:
             autocommit=True,
             application_name=self._application_name,
             connect_timeout=CONNECT_TIMEOUT_S,
+            prepare_threshold=None,  # a pooler may send each statement to another server process
             **KEEPALIVE,  # type: ignore[arg-type]  # libpq takes these as text or numbers
         )
         # not as start-up options: connection poolers in front of Postgres refuse those

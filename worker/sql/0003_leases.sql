@@ -202,7 +202,7 @@ begin
     if w.instance_id <> p_instance_id and (w.hostname, w.machine_id) = (host, machine) then
         for theirs in
             select m.id from pc_worker.jobs j join public.meetings m on m.id = j.meeting_id
-             where j.state = 'processing' and j.worker_id = p_worker_id and j.instance_id <> p_instance_id
+             where j.state = 'processing' and j.worker_id = p_worker_id
              order by m.id
                for no key update of m, j skip locked
         loop

@@ -58,7 +58,7 @@ class MemoryStore:
         refusal = self._refusal(known, worker, is_same_host=is_same_host)
         if refusal is not None:
             return Registration(outcome="refused", message=refusal)
-        theirs = self._leased_to_others(worker) if is_same_host and known.instance_id != worker.instance_id else []
+        theirs = self._leased_to(worker.worker_id) if is_same_host and known.instance_id != worker.instance_id else []
         for job in theirs:
             queue.end_lease(job, "worker_restarted")
         self._update_worker(known, worker)
@@ -75,12 +75,8 @@ class MemoryStore:
             return f"A newer worker with the WORKER_ID {worker.worker_id} has started on this PC. Stop one of the two."
         return None
 
-    def _leased_to_others(self, worker: WorkerInfo) -> list[Job]:
-        return [
-            job
-            for job in self.queue.jobs.values()
-            if job.state == "processing" and job.worker_id == worker.worker_id and job.instance_id != worker.instance_id
-        ]
+    def _leased_to(self, worker_id: str) -> list[Job]:
+        return [job for job in self.queue.jobs.values() if job.state == "processing" and job.worker_id == worker_id]
 
     def _update_worker(self, known: Worker, worker: WorkerInfo) -> None:
         if known.instance_id != worker.instance_id:
