@@ -20,13 +20,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from tests.support.queue_invariants import BROKEN
-from tests.support.queue_values import AttemptSeen, JobSeen, SpeakerSeen, result, worker_info
+from tests.support.queue_values import AttemptSeen, JobSeen, SpeakerSeen
+from tests.support.queue_values import result as result
+from tests.support.queue_values import worker_info as worker_info
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.postgres_errors import mapped
 from worker.adapters.store_postgres import PostgresStore
 from worker.models import (
     Beat,
     Claim,
+    MeetingDetail,
     MeetingStatus,
     NewMeeting,
     Stage,
@@ -130,15 +133,17 @@ class QueueWorld(ABC):
         assert answer.outcome == "completed"
         return meeting_id
 
-    async def texts(self, meeting_id: UUID) -> list[str]:
+    async def detail(self, meeting_id: UUID) -> MeetingDetail:
+        """A meeting that must be there, and everything that was written about it."""
         detail = await self.store.meeting(meeting_id)
         assert detail is not None
-        return [part.text for part in detail.segments]
+        return detail
+
+    async def texts(self, meeting_id: UUID) -> list[str]:
+        return [part.text for part in (await self.detail(meeting_id)).segments]
 
     async def status_of(self, meeting_id: UUID) -> MeetingStatus:
-        detail = await self.store.meeting(meeting_id)
-        assert detail is not None
-        return detail.meeting.status
+        return (await self.detail(meeting_id)).meeting.status
 
 
 class TurnedClock:
