@@ -209,6 +209,15 @@ def test_progress_grows_to_the_end(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
 
 
+def test_a_second_run_over_cancelling_channels_is_heard_of_too(tmp_path: Path) -> None:
+    """Whoever waits takes silence for a stall, so the second run reports as well; progress never goes back."""
+    source = audio_files.write_sound(tmp_path / "a.wav", audio_files.speech(30.0) * np.array([0.9, -1.0]))
+    shares: list[float] = []
+    PyavDecoder(max_hours=1, max_bytes=10**9).decode(source, tmp_path / "b.wav", shares.append)
+    assert shares == sorted(shares)
+    assert shares.count(max(shares[:-1])) > 10
+
+
 def test_the_same_file_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     source = audio_files.encode(tmp_path / "a.mp3", STEREO)
     results = []

@@ -199,14 +199,14 @@ def decibel(amplitude: float) -> float | None:
 
 
 def in_steps(report: Report) -> Report:
-    """Passes on every whole percent once, and leaves the last one to the end."""
-    reported = 0.0
+    """Reports once per percent and never backwards; a second run over the recording repeats what was reached."""
+    last = reached = 0.0
 
     def step(share: float) -> None:
-        nonlocal reported
-        if share - reported >= 0.01 and share < 1.0:
-            reported = share
-            report(share)
+        nonlocal last, reached
+        if abs(share - last) >= 0.01 and share < 1.0:
+            last, reached = share, max(reached, share)
+            report(reached)
 
     return step
 
