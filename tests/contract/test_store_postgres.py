@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
@@ -316,6 +317,20 @@ async def test_an_unreachable_server_is_a_connection_error_without_secrets() -> 
         await store.status()
     assert not any(word in str(caught.value) for word in ("hunter2", "127.0.0.1", "nowhere"))
     assert "hunter2" not in str(caught.value.details)
+
+
+async def test_a_server_that_never_answers_is_given_up() -> None:
+    """It takes the connection and is silent, as a half-dead gateway does: each try ends at its timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        store = PostgresStore(f"host=127.0.0.1 port={port} sslmode=disable", application_name="t", call_timeout_s=0.2)
+        with pytest.raises(SupabaseConnectionError):
+            await store.status()
+        silent.setblocking(False)
+        for _ in range(3):
+            silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 async def test_the_store_outlives_its_server() -> None:

@@ -17,6 +17,8 @@ from worker.adapters.store_functions import StoreFunctions
 from worker.models import Meeting, MeetingDetail, MeetingStatus, NewMeeting
 
 NUM_TRIES = 3
+COMPLETE_TIMEOUT_S = STATEMENT_TIMEOUT_S + 15.0
+"""Longer than the server allows itself: this bound is for a server that does not answer at all."""
 
 _CASTS = {
     str: "text",
@@ -66,17 +68,21 @@ class PostgresStore(StoreFunctions):
     Args:
         dsn: what libpq understands, as `host=... dbname=...` or postgresql://...
         application_name: shown in pg_stat_activity, so that an administrator sees which worker a connection is.
+        call_timeout_s: for one try of any call but `complete`, connecting included. Three tries must fit well into a
+            lease, or a heartbeat on a dead line would cost the job.
     """
 
-    def __init__(self, dsn: str, *, application_name: str) -> None:
+    def __init__(self, dsn: str, *, application_name: str, call_timeout_s: float = 20.0) -> None:
         self._connections = Connections(dsn, application_name=application_name)
+        self._call_timeout_s = call_timeout_s
 
     async def call(self, function: str, **parameters: Any) -> dict[str, Any]:
         from psycopg.types.json import Jsonb
 
         arguments = ", ".join(f"{name} => %({name})s::{_CASTS[type(value)]}" for name, value in parameters.items())
         bound = {name: Jsonb(value) if _CASTS[type(value)] == "jsonb" else value for name, value in parameters.items()}
-        answer = await self._value(f"select public.{function}({arguments})", bound)
+        timeout_s = COMPLETE_TIMEOUT_S if function.startswith("worker_complete") else self._call_timeout_s
+        answer = await self._value(f"select public.{function}({arguments})", bound, timeout_s)
         assert isinstance(answer, dict)
         return answer
 
@@ -96,11 +102,13 @@ class PostgresStore(StoreFunctions):
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _value(self, statement: str, parameters: dict[str, Any]) -> Any:
-        rows = await self._rows(statement, parameters)
+    async def _value(self, statement: str, parameters: dict[str, Any], timeout_s: float | None = None) -> Any:
+        rows = await self._rows(statement, parameters, timeout_s)
         return rows[0][0] if rows else None
 
-    async def _rows(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def _rows(
+        self, statement: str, parameters: dict[str, Any], timeout_s: float | None = None
+    ) -> list[tuple[Any, ...]]:
         import psycopg
 
         tries = AsyncRetrying(
@@ -110,14 +118,13 @@ class PostgresStore(StoreFunctions):
             reraise=True,
         )
         try:
-            return await tries(self._once, statement, parameters)
+            return await tries(self._once, statement, parameters, timeout_s or self._call_timeout_s)
         except (psycopg.Error, OSError) as error:  # OSError holds TimeoutError
             raise mapped(error) from error
 
-    async def _once(self, statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        # the server ends a statement by itself; this bound is for a server that does not answer at all
+    async def _once(self, statement: str, parameters: dict[str, Any], timeout_s: float) -> list[tuple[Any, ...]]:
         try:
-            async with asyncio.timeout(STATEMENT_TIMEOUT_S + 15), self._connections.lend() as connection:
+            async with asyncio.timeout(timeout_s), self._connections.lend() as connection:
                 cursor = await connection.execute(statement.encode(), parameters)
                 return await cursor.fetchall() if cursor.description else []
         except Exception as error:
