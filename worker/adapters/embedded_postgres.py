@@ -202,7 +202,7 @@ class EmbeddedPostgres:
         stopped = False
         if postmaster is not None and postmaster in living(home.tag):
             send([postmaster], signal.SIGINT)
-            stopped = wait_for_end(home.tag, _STOP_TIMEOUT_S)
+            stopped = wait_for_end(home.tag, _STOP_TIMEOUT_S, postmaster=postmaster)
         if not stopped and not end(home.tag):
             raise _failure(home, "The embedded database does not stop.")
         home.forget_short_socket_dir(self._socket_port)

@@ -54,11 +54,14 @@ def send(pids: Collection[int], number: signal.Signals) -> None:
             continue
 
 
-def wait_for_end(tag: str, wait_s: float) -> bool:
-    """Whether the last process of the server ended within `wait_s`."""
+def wait_for_end(tag: str, wait_s: float, *, postmaster: int | None = None) -> bool:
+    """
+    Whether the last process of the server ended within `wait_s`. In an orderly stop that is the postmaster; when it is
+    given, nobody is waited for who outlived it.
+    """
     deadline = time.monotonic() + wait_s
-    while living(tag):
-        if time.monotonic() > deadline:
+    while alive := living(tag):
+        if time.monotonic() > deadline or (postmaster is not None and postmaster not in alive):
             return False
         time.sleep(_POLL_S)
     return True
