@@ -1,9 +1,10 @@
-"""How long the search goes on: HYPOTHESIS_PROFILE=long for `make test-all`, else a fixed minute for `make test`."""
+"""The queue's database, and how long the search goes on."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.contract.conftest import queue_dsn, server_dsn
@@ -17,6 +18,13 @@ COMMON = settings(
     database=None,
     report_multiple_bugs=False,
 )
-settings.register_profile("quick", COMMON, max_examples=200, stateful_step_count=50, derandomize=True)
-settings.register_profile("long", COMMON, max_examples=1500, stateful_step_count=80, derandomize=False)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+SEARCHES = {
+    "quick": settings(COMMON, max_examples=200, stateful_step_count=50, derandomize=True),
+    "long": settings(COMMON, max_examples=1000, stateful_step_count=100, derandomize=False),
+}
+
+
+@pytest.fixture
+def search() -> settings:
+    """The same half minute of search each time; HYPOTHESIS_PROFILE=long (`make test-all`): minutes, and new ones."""
+    return SEARCHES[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
