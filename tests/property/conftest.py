@@ -19,12 +19,12 @@ COMMON = settings(
     report_multiple_bugs=False,
 )
 SEARCHES = {
-    "quick": settings(COMMON, max_examples=200, stateful_step_count=50, derandomize=True),
+    "quick": settings(COMMON, max_examples=350, stateful_step_count=50, derandomize=True),
     "long": settings(COMMON, max_examples=1000, stateful_step_count=100, derandomize=False),
 }
 
 
 @pytest.fixture
 def search() -> settings:
-    """The same half minute of search each time; HYPOTHESIS_PROFILE=long (`make test-all`): minutes, and new ones."""
+    """The same minute of search each time; HYPOTHESIS_PROFILE=long (`make test-all`): minutes, and new ones."""
     return SEARCHES[os.environ.get("HYPOTHESIS_PROFILE", "quick")]
