@@ -30,6 +30,7 @@ from worker.exceptions import ConfigurationError, DiskFullError, PCWorkerExcepti
 
 _START_TIMEOUT_S = 300  # replaying the write-ahead log after a crash, on a slow disk
 _STOP_TIMEOUT_S = 60
+_ORPHAN_S = 5.0
 _INITDB_TIMEOUT_S = 300
 _POLL_S = 0.02
 _MAX_LOG_BYTES = 10 * 1024 * 1024
@@ -171,8 +172,8 @@ class EmbeddedPostgres:
         (home.data / "postmaster.pid").unlink(missing_ok=True)
         for stale in home.socket_dir(self._socket_port).glob(".s.PGSQL.*"):
             stale.unlink()
-        for unfinished in home.path.glob("new-*"):  # of an initdb that was killed
-            shutil.rmtree(unfinished)
+        for unfinished in home.path.glob("new-*"):
+            _remove(unfinished)
 
     def _start_server(self, home: Home, install: Install) -> None:
         socket_dir = home.socket_dir(self._socket_port)
@@ -234,6 +235,14 @@ def _create_cluster(home: Home, install: Install, *, durable: bool) -> None:
         raise _failure(home, "The embedded database cannot be created.", output=done.stdout[-_TAIL_BYTES:])
     fresh.rename(home.data)
     _sync(home.path)
+
+
+def _remove(unfinished: Path) -> None:
+    """What an initdb that was killed has left. Its last child may still be writing there for a moment."""
+    deadline = time.monotonic() + _ORPHAN_S
+    while unfinished.exists() and time.monotonic() < deadline:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        time.sleep(_POLL_S)
 
 
 def _sync(directory: Path) -> None:
