@@ -29,7 +29,6 @@ T = TypeVar("T")
 CLAIM_AHEAD_AFTER_S = 60.0
 """A busy worker claims ahead only what an idle one would have taken long ago."""
 
-BEATS_PER_LEASE = 6
 MIN_BEAT_GAP_S = 2.0
 """A change of stage is shown soon, but beats are never closer than this."""
 
@@ -70,7 +69,7 @@ class PCWorker:
         self._jobs: dict[int, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake, self._beat_soon = asyncio.Event(), asyncio.Event()
-        self._lease_s = 180.0
+        self._heartbeat_s = 30.0
 
     def request_stop(self) -> None:
         """The first time: take no more and finish what fits the grace. The second time: give everything back now."""
@@ -151,7 +150,7 @@ class PCWorker:
             answer = await self._until_stopped("register", self._register_once, once=once)
             if answer is None:
                 return None
-            self._lease_s = answer.lease_s
+            self._heartbeat_s = answer.heartbeat_s
             if answer.outcome == "registered":
                 return answer
             refusal = answer.message
@@ -239,7 +238,7 @@ class PCWorker:
     # --- leases ------------------------------------------------------------------------------------------------
 
     async def _beat_until_cancelled(self) -> None:
-        interval_s = self._lease_s / BEATS_PER_LEASE
+        interval_s = self._heartbeat_s
         is_failing = False
         while True:
             try:

@@ -355,6 +355,7 @@ class Registration(Value):
     message: str | None = None
     num_taken_over: int = Field(default=0, description="jobs of this worker's earlier instance that are free again")
     lease_s: float = 180.0
+    heartbeat_s: float = 30.0
 
 
 class WorkerState(Value):

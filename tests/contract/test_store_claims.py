@@ -292,3 +292,8 @@ async def test_draining_an_unknown_worker_says_so(world: QueueWorld) -> None:
     answer = await world.store.drain("w99", draining=True)
     assert answer.outcome == "gone"
     assert answer.message
+
+
+async def test_a_worker_learns_its_lease_and_its_heartbeat_when_it_registers(world: QueueWorld) -> None:
+    registration = await world.store.register(worker_info("newcomer"))
+    assert (registration.lease_s, registration.heartbeat_s) == (world.limits.lease_s, world.limits.heartbeat_s)

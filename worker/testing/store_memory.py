@@ -62,7 +62,12 @@ class MemoryStore:
         for job in theirs:
             queue.end_lease(job, "worker_restarted")
         self._update_worker(known, worker)
-        return Registration(outcome="registered", num_taken_over=len(theirs), lease_s=queue.limits.lease_s)
+        return Registration(
+            outcome="registered",
+            num_taken_over=len(theirs),
+            lease_s=queue.limits.lease_s,
+            heartbeat_s=queue.limits.heartbeat_s,
+        )
 
     def _refusal(self, known: Worker, worker: WorkerInfo, *, is_same_host: bool) -> str | None:
         is_alive = self.queue.now() - known.last_seen_at < self.queue.limits.lease_s
