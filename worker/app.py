@@ -11,7 +11,7 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -97,10 +97,16 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
 
 
 async def run_worker(
-    settings: Settings, *, once: bool, observers: Iterable[Observer], objects: ChildObjects | None = None
+    settings: Settings,
+    *,
+    once: bool,
+    observers: Iterable[Observer],
+    objects: ChildObjects | None = None,
+    stop_after: Callable[[object], bool] = lambda _: False,
 ) -> int:
     """
-    Run one worker until it is told to stop (SIGTERM, SIGINT) or, with `once`, until the queue is empty.
+    Run one worker until it is told to stop (SIGTERM, SIGINT), the first event comes for which `stop_after` holds, or,
+    with `once`, the queue is empty.
 
     Returns the number of meetings completed. Raises WorkerIdTakenError, ConfigurationError, and with `once`
     SupabaseConnectionError.
@@ -110,7 +116,9 @@ async def run_worker(
     with worker_id_lock(settings.worker_id or ""):
         async with opened_store(settings) as store:
             stages = build_stages(settings, objects or child_objects(settings))
-            worker = build_worker(settings, store, stages, _all_of(tuple(observers)))
+            watchers = [*observers]
+            worker = build_worker(settings, store, stages, _all_of(watchers))
+            watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:
                     return await worker.run(once=once)
@@ -142,7 +150,7 @@ async def score(
         await stages.close()
 
 
-def _all_of(observers: tuple[Observer, ...]) -> Observer:
+def _all_of(observers: Sequence[Observer]) -> Observer:
     def observe(event: object) -> None:
         for observer in observers:
             observer(event)

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from worker import app, app_database
 from worker.config import Need, Settings, load_settings
+from worker.events import MeetingFailed
 from worker.exceptions import ConfigurationError
-from worker.models import MeetingDetail, NewMeeting, SpeakerTurn
+from worker.models import MeetingDetail, MeetingStatus, NewMeeting, SpeakerTurn
 from worker.ports import Observer
 from worker.scores import Scores
 
@@ -65,15 +66,26 @@ def demo_settings(engine: str) -> Settings:
 
 
 async def run(settings: Settings, recording: Recording, observers: Iterable[Observer]) -> MeetingDetail:
-    """Enqueue the recording, run the worker until the queue is empty, and read back what it wrote."""
+    """
+    Enqueue the recording, run the worker until the queue is empty, and read back what it wrote.
+
+    A worker would try a failed meeting again, for a day if a model cannot be had; who watches a demo wants to know now.
+    """
 
     def asked_for(meeting_id: UUID, audio_path: str) -> NewMeeting:
         return NewMeeting(id=meeting_id, title=recording.title, audio_path=audio_path)
 
     async with app_database.opened_store(settings) as store:
         meeting_id = await app.enqueue(settings, store, recording.audio, asked_for)
-        await app.run_worker(settings, once=True, observers=observers)
+        await app.run_worker(
+            settings,
+            once=True,
+            observers=observers,
+            stop_after=lambda event: isinstance(event, MeetingFailed) and event.meeting_id == meeting_id,
+        )
         found = await store.meeting(meeting_id)
+        if found is not None and found.meeting.status is MeetingStatus.PENDING:
+            await store.cancel(meeting_id)
     if found is None:
         raise LookupError(f"meeting {meeting_id} is gone")
     return found
