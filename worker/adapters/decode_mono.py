@@ -22,8 +22,8 @@ Samples = NDArray[np.float32]
 FULL_SCALE = 0.9999
 """A sample counts as clipped from here on; 32767 / 32768, the largest 16-bit value, is above it."""
 
-ENERGY_STEP = 4
-"""Whether channels cancel shows in every fourth batch as well."""
+ENERGY_STEP = 8
+"""Whether channels cancel shows in every eighth batch as well."""
 
 # Sample format of FFmpeg, without the `p` of planar -> numpy type, factor to [-1, 1], value of silence.
 _FORMATS: dict[str, tuple[Any, float, float]] = {

@@ -35,6 +35,9 @@ STEP_BACK_S = 1.0
 MAX_READ_ERRORS = 100
 """In a row: then the rest of the file is given up."""
 
+SEEKABLE = ("wav", "flac", "mov,mp4,m4a,3gp,3g2,mj2")
+"""Containers where a seek gives exact time stamps; in others (mp3) they are a guess, so all packets are read."""
+
 
 @dataclass(frozen=True)
 class Silence:
@@ -83,14 +86,18 @@ class Batch:
     def add(self, frame: AudioFrame) -> Sequence[AudioFrame]:
         """What is full, or must not be mixed with this frame."""
         kind = (frame.sample_rate, frame.layout.nb_channels, frame.format.name)
-        ready = self.flush() if kind != self._kind or self._fifo.samples >= BATCH_SAMPLES else ()
-        self._kind = kind
+        ready: Sequence[AudioFrame] = ()
+        if kind != self._kind:
+            ready = self.flush()
+            self._fifo, self._kind = self._new(), kind
+        elif self._fifo.samples >= BATCH_SAMPLES:
+            ready = self.flush()
         frame.pts = None  # AudioFifo would refuse what does not follow
         self._fifo.write(frame)
         return ready
 
     def flush(self) -> Sequence[AudioFrame]:
-        batch, self._fifo = self._fifo.read(0), self._new()
+        batch = self._fifo.read(0)
         return () if batch is None else (batch,)
 
 
@@ -122,6 +129,8 @@ class PacketReader:
         """Small frames with their `pts`; packets that begin before `from_pts` are not decoded."""
         from av.error import EOFError, FFmpegError
 
+        if from_pts is not None and self._container.format.name in SEEKABLE:
+            self._container.seek(from_pts, stream=self._track)
         decoder = self._track.codec_context
         for packet in self._packets():
             if from_pts is not None and packet is not None:

@@ -33,6 +33,9 @@ MARGIN_S = 1
 """Decoded across the cut for the resampler, whose filter is 20 ms long; and as much again for the decoder, whose memory
 (mp3's bit reservoir, AAC's overlap) is at most ten packets."""
 
+HEAD_START_S = 150.0
+"""The earlier half is longer by twice this: about what is decoded in the 0.3 s until the other process has begun."""
+
 
 class IrregularError(Exception):
     """The sound is not what two halves can be made of."""
@@ -71,7 +74,7 @@ def make_plan(source: Source, *, cut_from_s: float) -> Plan:
         believable_s = header.believable_s(source.size_bytes)
         if first is None or first.pts is None or not exact or believable_s < cut_from_s:
             return Plan(header, None, 0)
-        return Plan(header, int(believable_s / 2), first.pts)
+        return Plan(header, int(believable_s / 2 + min(HEAD_START_S, believable_s / 10)), first.pts)
 
 
 def decode_whole(source: Source, scratch: FileIO, report: Report) -> Measures:
