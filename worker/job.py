@@ -14,13 +14,16 @@ from pathlib import Path
 from random import Random
 
 from worker import events
-from worker.exceptions import PCWorkerException
+from worker.exceptions import PCWorkerException, SupabaseQueryError
 from worker.job_folder import JobFolder, KeptResult, open_job_folder
 from worker.models import Beat, Claim, Failure, ProcessingResult, Stage, WriteAnswer
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Observer, Store
 from worker.retry import Drop, Fail, Release, verdict_of
 from worker.store_calls import StoreCalls
+
+SETTLED = frozenset({"completed", "already_done", "lost", "cancelled", "gone"})
+"""The answers to a result after which nothing is left to do. `stale_speakers` is none: nobody is recognised yet."""
 
 BEFORE_ENGINE_IS_FREE = frozenset({Stage.FETCH, Stage.DECODE, Stage.TRANSCRIBE, Stage.ALIGN, Stage.DIARIZE})
 """A meeting in one of these stages has the engine still before it, or occupies it."""
@@ -113,6 +116,8 @@ class JobRunner:
         await asyncio.to_thread(folder.save_result, KeptResult(meeting_id=meeting_id, token=token, result=result))
         try:
             answer = await self._insist(job, "complete", lambda: self.store.complete(meeting_id, token, result))
+            if answer is not None and answer.outcome not in SETTLED:
+                raise SupabaseQueryError(f"The database answered {answer.outcome} to a result.")
         except PCWorkerException:
             folder.forget_result()
             raise

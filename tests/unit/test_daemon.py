@@ -233,3 +233,21 @@ async def test_a_late_result_is_dropped_and_nothing_is_left(workshop: Workshop) 
     worker.request_stop()
     assert await running == 0
     assert workshop.leftovers == []
+
+
+class StaleStore(MemoryStore):
+    """Answers what no worker of this version expects."""
+
+    async def complete(self, meeting_id: UUID, token: int, result: ProcessingResult) -> WriteAnswer:
+        return WriteAnswer(outcome="stale_speakers")
+
+
+async def test_an_answer_that_is_not_understood_is_no_success(workshop: Workshop) -> None:
+    workshop.store = StaleStore(RealClock())
+    meeting_id = await workshop.enqueue()
+    worker = workshop.worker()
+    running = asyncio.create_task(worker.run())
+    await workshop.wait_for(events.MeetingFailed, code="database_refused", outcome="retrying")
+    worker.request_stop()
+    assert await running == 0
+    assert (await workshop.found(meeting_id)).meeting.status is MeetingStatus.PENDING
