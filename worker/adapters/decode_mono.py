@@ -37,19 +37,18 @@ _FORMATS: dict[str, tuple[Any, float, float]] = {
 
 
 class MonoMixer:
-    """Frame -> mono samples. `channel` takes that channel alone instead of the mean, where the frame has it."""
+    """Channels -> mono samples. `channel` takes that channel alone instead of the mean, where the frame has it."""
 
     def __init__(self, measures: Measures, channel: int | None = None) -> None:
         self._measures = measures
         self._channel = channel
         self._num_batches = 0
 
-    def mix(self, frame: AudioFrame) -> Samples:
-        """Float32 in [-1, 1] unless the recording itself goes beyond, shape (num_samples,)."""
+    def mix(self, arrays: list[Samples], num_channels: int) -> Samples:
+        """`arrays` as `samples_of` gives them -> shape (num_samples,); in [-1, 1] unless the recording goes beyond."""
         with np.errstate(over="ignore", invalid="ignore"):  # hostile floats: whoever measures the peak notices them
-            together = samples_of(frame)
-            self._count_clipped(together)
-            channels = separate(together, frame.layout.nb_channels)
+            self._count_clipped(arrays)
+            channels = separate(arrays, num_channels)
             if len(channels) == 1:
                 return channels[0]
             mono = channels[0] + channels[1]

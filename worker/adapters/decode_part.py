@@ -20,8 +20,9 @@ import numpy as np
 
 from worker.adapters.decode_container import Header, open_container, read_header
 from worker.adapters.decode_measures import RATE_HZ, Measures
-from worker.adapters.decode_mono import MonoMixer
+from worker.adapters.decode_mono import MonoMixer, Samples, samples_of
 from worker.adapters.decode_packets import Batch, PacketReader, Silence
+from worker.adapters.decode_soundfile import DisagreementError, is_plain_wav, read_blocks
 from worker.adapters.decode_spool import Resampler, Spool
 from worker.exceptions import AudioTooLongError
 from worker.ports import Report
@@ -74,7 +75,8 @@ def make_plan(source: Source, *, cut_from_s: float) -> Plan:
         believable_s = header.believable_s(source.size_bytes)
         if first is None or first.pts is None or not exact or believable_s < cut_from_s:
             return Plan(header, None, 0)
-        return Plan(header, int(believable_s / 2 + min(HEAD_START_S, believable_s / 10)), first.pts)
+        head_start_s = 0.0 if is_plain_wav(header) else min(HEAD_START_S, believable_s / 10)
+        return Plan(header, int(believable_s / 2 + head_start_s), first.pts)
 
 
 def decode_whole(source: Source, scratch: FileIO, report: Report) -> Measures:
@@ -87,7 +89,7 @@ def decode_whole(source: Source, scratch: FileIO, report: Report) -> Measures:
             if isinstance(batch, Silence):
                 rate_hz, mono = batch.rate_hz, np.zeros(batch.num_samples, np.float32)
             else:
-                rate_hz, mono = batch.sample_rate, mixer.mix(batch)
+                rate_hz, mono = batch.sample_rate, mixer.mix(samples_of(batch), batch.layout.nb_channels)
             for samples in resampler.resample(rate_hz, mono):
                 spool.write(samples)
             if measures.duration_s > source.max_s:
@@ -102,26 +104,46 @@ def decode_half(source: Source, plan: Plan, scratch: FileIO, report: Report, *, 
     cut_s, rate_hz = plan.cut_s or 0, plan.header.rate_hz
     measures = Measures()
     mixer, resampler = MonoMixer(measures, source.channel), Resampler()
-    num_early = (cut_s - MARGIN_S) * rate_hz if is_later else 0
-    spool = Spool(
-        scratch,
-        measures,
-        num_skipped=MARGIN_S * RATE_HZ if is_later else 0,
-        num_kept=None if is_later else cut_s * RATE_HZ,
-    )
-    with open_container(source.path) as (container, track):
-        reader = PacketReader(container, track, source.size_bytes, measures)
-        end = None if is_later else (cut_s + MARGIN_S) * rate_hz
-        for skipped, batch in regular(reader, track, plan, num_early, end):
-            for samples in resampler.resample(rate_hz, mixer.mix(batch)[skipped:]):
-                spool.write(samples)
-            if measures.duration_s > source.max_s:
-                raise AudioTooLongError
-            report(reader.progress)
+    if is_later:
+        begin, end = (cut_s - MARGIN_S) * rate_hz, None
+        spool = Spool(scratch, measures, num_skipped=MARGIN_S * RATE_HZ)
+    else:
+        begin, end = 0, (cut_s + MARGIN_S) * rate_hz
+        spool = Spool(scratch, measures, num_kept=cut_s * RATE_HZ)
+    read = read_plain if is_plain_wav(plan.header) else read_regular
+    for num_early, arrays in read(source, plan, measures, begin, end):
+        mono = mixer.mix(arrays, plan.header.num_channels)[num_early:]
+        for samples in resampler.resample(rate_hz, mono):
+            spool.write(samples)
+        if measures.duration_s > source.max_s:
+            raise AudioTooLongError
+        report(min(1.0, measures.duration_s / cut_s))
     spool.write(resampler.flush())
     if measures.num_bad_packets or (not is_later and measures.num_samples != cut_s * RATE_HZ):
         raise IrregularError("damaged packets, or too little sound before the cut")
     return measures
+
+
+Batches = Iterator[tuple[int, list[Samples]]]
+"""Channels as MonoMixer takes them, and how many of their first samples come before what was asked for."""
+
+
+def read_plain(source: Source, plan: Plan, measures: Measures, begin: int, end: int | None) -> Batches:
+    """From sample `begin` to `end` (None: the last). Raises IrregularError."""
+    try:
+        for block in read_blocks(source.path, plan.header, begin, end):
+            measures.num_packets += 1
+            yield 0, [block]
+    except DisagreementError as error:
+        raise IrregularError("not the file that its header describes") from error
+
+
+def read_regular(source: Source, plan: Plan, measures: Measures, begin: int, end: int | None) -> Batches:
+    """As `read_plain`, of any format; goes a little beyond `end`."""
+    with open_container(source.path) as (container, track):
+        reader = PacketReader(container, track, source.size_bytes, measures)
+        for num_early, batch in regular(reader, track, plan, begin, end):
+            yield num_early, samples_of(batch)
 
 
 def regular(
