@@ -14,7 +14,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -36,13 +35,6 @@ ROOT = Path(__file__).parents[2]
 SAMPLING_S = 0.02
 
 
-@dataclass(frozen=True)
-class Measured:
-    seconds: float
-    peak_mb: float
-    """Above the idle process."""
-
-
 def run(folder: Path | None = None) -> list[dict[str, object]]:
     """Rows of the benchmark table; speed is hours of sound per hour of work."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="decode-") as name:
@@ -57,18 +49,19 @@ def run(folder: Path | None = None) -> list[dict[str, object]]:
 
 def compare(place: Path, extension: str, loop: Path) -> list[dict[str, object]]:
     hour = repeated(loop, place / f"1h.{extension}", HOUR_S // LOOP_S)
-    rounds = [{way: measure(way, hour, loop) for way in ("ours", "librosa", "bare")} for _ in range(NUM_ROUNDS)]
+    rounds = [{way: seconds(way, hour, loop) for way in ("ours", "librosa", "bare")} for _ in range(NUM_ROUNDS)]
+    speed = {way: HOUR_S / median(one[way] for one in rounds) for way in rounds[0]}
+    peak_mb = {way: peak_memory_mb(way, hour, loop) for way in ("ours", "librosa")}
     hour.unlink()
-    four_hours = measure("ours", repeated(loop, place / f"4h.{extension}", 4 * HOUR_S // LOOP_S), loop)
-    (place / f"4h.{extension}").unlink()
-    speed = {way: HOUR_S / median(one[way].seconds for one in rounds) for way in rounds[0]}
-    peak_mb = {way: median(one[way].peak_mb for one in rounds) for way in rounds[0]}
+    four_hours = repeated(loop, place / f"4h.{extension}", 4 * HOUR_S // LOOP_S)
+    long_peak_mb = peak_memory_mb("ours", four_hours, loop)
+    four_hours.unlink()
     what = f"decode 1 h {extension}"
     return [
         row(f"{what} (reference: librosa)", speed["ours"], speed["librosa"], "x real time"),
         row(f"{what} (reference: bare PyAV)", speed["ours"], speed["bare"], "x real time"),
         row(f"{what}, memory above idle (reference: librosa)", peak_mb["ours"], peak_mb["librosa"], "MB"),
-        row(f"decode 4 h {extension}, memory above idle (reference: 1 h)", four_hours.peak_mb, peak_mb["ours"], "MB"),
+        row(f"decode 4 h {extension}, memory above idle (reference: 1 h)", long_peak_mb, peak_mb["ours"], "MB"),
     ]
 
 
@@ -125,22 +118,40 @@ def static_ffmpeg() -> Path:
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
-def measure(way: str, source: Path, warm_up: Path) -> Measured:
+def seconds(way: str, source: Path, warm_up: Path) -> float:
+    with ready(way, source, warm_up) as process:
+        return work(process)
+
+
+def peak_memory_mb(way: str, source: Path, warm_up: Path) -> float:
+    """Above the idle process. A run of its own: looking at memory fifty times a second costs time."""
+    with ready(way, source, warm_up) as process, watched(process.pid) as peaks:
+        work(process)
+    return max(peaks) - peaks[0]
+
+
+@contextmanager
+def ready(way: str, source: Path, warm_up: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported everything and waits."""
     target = source.parent / "target.wav"
     command = [sys.executable, "-m", "tests.benchmarks._decode_process", way, str(source), str(target), str(warm_up)]
     environment = {**os.environ, "PATH": f"{source.parent}:{os.environ['PATH']}"}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n", f"{way} failed before it began"
-        with watched(process.pid) as peaks:
-            process.stdin.write("\n")
-            process.stdin.flush()
-            seconds = float(process.stdout.readline())
+        yield process
     target.unlink(missing_ok=True)
-    return Measured(seconds, max(peaks) - peaks[0])
+
+
+def work(process: subprocess.Popen[str]) -> float:
+    """The seconds that the process says it took."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from worker.adapters.decode_mono import Samples, to_float
 CODECS = {"pcm_s16le": "int16", "pcm_s24le": "float32", "pcm_s32le": "float32", "pcm_f32le": "float32"}
 """FFmpeg's name -> what is read; 16 bits are cheaper to convert here."""
 
-BLOCK_SAMPLES = 1 << 15
+BLOCK_SAMPLES = 1 << 16
+"""Smaller ones spend the time on handing over Python's lock (measured: 1 << 14 takes half as long again)."""
 
 
 class DisagreementError(Exception):
