@@ -29,6 +29,7 @@ PREP_WATERMARK_BYTES = 1024**3
 """A child that is bigger than its watermark after a call is replaced: libraries leak."""
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+_PASSED_ON_HUB = ("HF_HUB_OFFLINE", "HF_ENDPOINT")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 _QUIET = {
@@ -111,7 +112,7 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
     passed_on = {
         name: value
         for name, value in environ.items()
-        if name in _PASSED_ON or name.upper().startswith(_PASSED_ON_PREFIXES)
+        if name in (*_PASSED_ON, *_PASSED_ON_HUB) or name.upper().startswith(_PASSED_ON_PREFIXES)
     }
     token = {"HF_TOKEN": settings.hf_token.get_secret_value()} if settings.hf_token else {}
     return {**passed_on, **_QUIET, "HF_HOME": str(settings.model_cache_dir.absolute() / "huggingface"), **token}

@@ -25,11 +25,12 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_demo(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     return subprocess.run(
         [sys.executable, "-m", "worker", "demo", *arguments],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={**environment, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -69,3 +70,12 @@ def test_a_file_that_is_no_recording_is_exit_code_1_with_the_reason(folder: Path
     assert done.returncode == 1
     assert "audio_not_audio" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_whisperx_without_a_model_says_so_at_once_and_is_not_swapped_for_another_engine(folder: Path) -> None:
+    done = run_demo(folder, "--engine", "whisperx", "--json", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    shown = json.loads(done.stdout)
+    assert shown["error_code"] == "model_unavailable"
+    assert "WHISPER_MODEL" in shown["error_message"]
+    assert shown["num_words"] == 0
