@@ -34,7 +34,9 @@ texts = st.lists(st.text("abcde", min_size=1, max_size=9), min_size=1, max_size=
 
 @given(st.lists(st.tuples(texts, st.floats(0.5, 29.0)), min_size=1, max_size=5))
 def test_passages_are_found_again_and_no_word_is_lost(passages: list[tuple[list[str], float]]) -> None:
-    at_s, words, expected = 0.0, [], []
+    at_s = 0.0
+    words: list[Word] = []
+    expected: list[list[str]] = []
     for content, length_s in passages:
         expected.append(content)
         words += words_of(passage(" ".join(content), at_s, at_s + length_s))
@@ -53,7 +55,7 @@ SPAN = tuple(words_of(passage("pay 300 euros", 0.0, 3.0)))
 
 
 def test_a_word_that_the_aligner_leaves_out_keeps_its_estimate() -> None:
-    found = [
+    found: list[dict[str, Any]] = [
         {"word": "pay", "start": 0.2, "end": 0.5, "score": 0.9},
         {"word": "300"},
         {"word": "euros", "start": 2.0, "end": 2.6},

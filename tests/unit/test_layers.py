@@ -62,7 +62,7 @@ THIRD_PARTY = {
     "soundfile": {"adapters", "engine"},
     "numpy": {"adapters", "engine", "summarize"},
     **{name: {"engine"} for name in ("torch", "torchaudio", "whisperx", "pyannote", "faster_whisper", "ctranslate2")},
-    **{name: {"engine"} for name in ("transformers", "pocketsphinx", "scipy", "jiwer")},
+    **{name: {"engine"} for name in ("transformers", "pocketsphinx", "scipy", "jiwer", "nltk")},
 }
 """In which layers a package may be named."""
 
