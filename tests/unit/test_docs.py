@@ -74,6 +74,14 @@ def test_readme_lists_every_error_a_meeting_can_carry() -> None:
     assert set(table_below("### When a meeting fails")) == codes | by_the_queue
 
 
+def test_readme_lists_every_warning_a_result_can_carry() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    codes = set(re.findall(r'(?:ResultWarning|(?<![.\w])warning)\(\s*(?:code=)?"(\w+)"', source))
+    assert len(codes) > 5
+    of_stages_that_may_fail = {f"{stage}_failed" for stage in (Stage.DIARIZE, Stage.SUMMARIZE)}
+    assert set(table_below("### When a result comes with a warning")) == codes | of_stages_that_may_fail
+
+
 def test_readme_names_every_status_and_stage() -> None:
     assert all(f"`{word}`" in README for word in (*MeetingStatus, *Stage))
 
