@@ -40,7 +40,8 @@ def ago(seconds: float) -> str:
 def meetings_table(meetings: Iterable[Meeting]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("id", "title", "status", "stage", "length", "worker", "error"):
-        table.add_column(heading, overflow="fold" if heading in ("id", "error") else "ellipsis")
+        # an id that is broken over two lines cannot be copied
+        table.add_column(heading, overflow="ellipsis", no_wrap=heading in ("id", "status", "error"))
     for meeting in meetings:
         table.add_row(
             str(meeting.id),
@@ -164,16 +165,6 @@ def _items(items: Iterable[SummaryItem]) -> Iterator[RenderableType]:
 def stage_seconds(seconds: dict[str, float]) -> Text:
     known = [stage for stage in Stage if stage in seconds]
     return Text("Seconds per stage: " + "  ".join(f"{stage} {seconds[stage]:.1f}" for stage in known), style="dim")
-
-
-def meeting_text(found: MeetingDetail) -> str:
-    """The transcript as plain text, one segment a line: [0:05] Name: words."""
-    names = {speaker.label: speaker.name or speaker.label for speaker in found.speakers}
-    lines = [
-        f"[{clock_time(s.start_s)}] {names.get(s.speaker_label or '', s.speaker_label or 'unknown')}: {s.text}"
-        for s in found.segments
-    ]
-    return "\n".join(lines)
 
 
 def scores(value: Scores) -> Text:
