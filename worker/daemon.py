@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from worker import events
 from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError
-from worker.job import Job, JobRunner
+from worker.job import SETTLED, Job, JobRunner
 from worker.job_folder import JobFolder, KeptResult, abandoned_folders, is_older_than
 from worker.models import Claim, ClaimAnswer, Registration, Stage, WorkerInfo, WriteAnswer
 from worker.pipeline import Pipeline
@@ -70,10 +70,14 @@ class PCWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake, self._beat_soon = asyncio.Event(), asyncio.Event()
         self._heartbeat_s = 30.0
+        self._is_claiming = False
 
     def request_stop(self) -> None:
-        """The first time: take no more and finish what fits the grace. The second time: give everything back now."""
-        if self._calls.stopping.is_set():
+        """
+        The first time: take no more and finish what fits the grace. The second time, or before the first claim: leave
+        now and give everything back.
+        """
+        if self._calls.stopping.is_set() or not self._is_claiming:
             self._calls.leaving.set()
         self._calls.stopping.set()
         self._wake.set()
@@ -94,6 +98,7 @@ class PCWorker:
         if registration is None:
             return 0
         self.observe(events.WorkerStarted(self.info.worker_id, num_replayed, registration.num_taken_over))
+        self._is_claiming = True
         heart = asyncio.create_task(self._beat_until_cancelled(), name="heartbeat")
         heart.add_done_callback(lambda _: self.request_stop())
         try:
@@ -130,14 +135,13 @@ class PCWorker:
         try:
             answer = await self._until_stopped("complete", complete, once=once)
         except PCWorkerException as error:
-            if error.disposition is Disposition.INFRASTRUCTURE:
-                folder.close()
-                raise
-            folder.remove()
-            self.observe(events.MeetingFailed(kept.meeting_id, "dropped", error.code, Stage.COMMIT, error))
-            return False
-        if answer is None:
             folder.close()
+            if error.disposition is Disposition.INFRASTRUCTURE:
+                raise
+            self.observe(events.MeetingFailed(kept.meeting_id, "kept", error.code, Stage.COMMIT, error))
+            return False
+        if answer is None or answer.outcome not in SETTLED:
+            folder.close()  # hours of work: they stay until somebody has taken them
             return False
         folder.remove()
         self.observe(events.ResultReplayed(kept.meeting_id, answer.outcome))

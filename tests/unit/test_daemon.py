@@ -8,9 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.unit.conftest import RealClock, Workshop
+from tests.support.queue_values import result
+from tests.unit.conftest import PATIENCE_S, RealClock, Workshop
 from worker import events
 from worker.exceptions import SupabaseConnectionError, SupabaseQueryError, WorkerIdTakenError
+from worker.job_folder import KeptResult, open_job_folder
 from worker.models import MeetingStatus, ProcessingResult, Registration, Stage, WorkerInfo, WriteAnswer
 from worker.pipeline import Limits
 from worker.testing.store_memory import MemoryStore
@@ -251,3 +253,30 @@ async def test_an_answer_that_is_not_understood_is_no_success(workshop: Workshop
     worker.request_stop()
     assert await running == 0
     assert (await workshop.found(meeting_id)).meeting.status is MeetingStatus.PENDING
+
+
+async def test_a_result_that_is_refused_at_the_start_is_kept(workshop: Workshop) -> None:
+    """Hours of work are not thrown away because a database is misconfigured today."""
+    folder = open_job_folder(workshop.folder / "temp", UUID(int=5), 1)
+    folder.save_result(KeptResult(meeting_id=UUID(int=5), token=1, result=result("hello")))
+    folder.close()
+    for store in (StaleStore(RealClock()), AwayStore(workshop.store, complete=1)):
+        if isinstance(store, AwayStore):
+            store.error = SupabaseQueryError()
+        assert await workshop.worker(store=store).run(once=True) == 0
+        assert (folder.path / "result.json").exists()
+    assert await workshop.worker().run(once=True) == 0
+    assert not folder.path.exists(), "the meeting is gone, so nobody waits for its result"
+
+
+async def test_a_stop_while_the_database_is_away_at_the_start_is_heeded_at_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.store_calls.FIRST_PAUSE_S", 10**6)
+    monkeypatch.setattr("worker.store_calls.LONGEST_PAUSE_S", 10**6)
+    worker = workshop.worker(store=AwayStore(workshop.store, register=10**6))
+    running = asyncio.create_task(worker.run())
+    await workshop.wait_for(events.StoreUnavailable, call="register")
+    worker.request_stop()
+    async with asyncio.timeout(PATIENCE_S):  # the pause between two tries would be days
+        assert await running == 0
