@@ -182,7 +182,7 @@ class PCWorker:
             if min_wait_s is None:
                 await self._wake.wait()
                 continue
-            answer = await self._claim_once(claim_id, min_wait_s)
+            answer = await self._claim_once(claim_id, min_wait_s, once=once)
             if answer is not None:
                 claim_id = uuid.uuid4()
                 if answer.claim is not None:
@@ -203,11 +203,13 @@ class PCWorker:
             return None
         return 0.0 if num_before_engine < self.pace.num_engines else CLAIM_AHEAD_AFTER_S
 
-    async def _claim_once(self, claim_id: uuid.UUID, min_wait_s: float) -> ClaimAnswer | None:
+    async def _claim_once(self, claim_id: uuid.UUID, min_wait_s: float, *, once: bool) -> ClaimAnswer | None:
         """None when the database did not answer: the same claim id is sent again, so that no job is taken twice."""
         try:
             return await self.store.claim(self.info.worker_id, self.info.instance_id, claim_id, min_wait_s=min_wait_s)
         except PCWorkerException as error:
+            if once and error.disposition is not Disposition.INFRASTRUCTURE:
+                raise  # a service waits until somebody has mended the database; whoever called us once wants to know
             self.observe(events.StoreUnavailable("claim", error.code, self.pace.polling_s))
             return None
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from worker import __version__, events
-from worker.exceptions import ChildCrashedError, DeadlineExceededError, Disposition, PCWorkerException
+from worker.exceptions import DeadlineExceededError, Disposition, FailureKind, PCWorkerException
 from worker.job_folder import JobFolder, value_key
 from worker.models import (
     AudioMetadata,
@@ -166,7 +166,7 @@ class _Run:
     def _may_degrade(self, error: PCWorkerException) -> bool:
         if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code == "disk_full":
             return False
-        is_crash = isinstance(error, ChildCrashedError)
+        is_crash = error.counts_as is FailureKind.CRASH
         return not (is_crash and self.claim.attempt == 1)
 
     async def turns(self, transcript: Transcript, voices: Diarization | None) -> tuple[TranscriptSegment, ...]:

@@ -75,6 +75,19 @@ async def test_a_failed_diarization_leaves_a_transcript_without_speakers(worksho
     assert [warning.code for warning in found.meeting.warnings] == ["diarize_failed"]
 
 
+@pytest.mark.parametrize("code", ["engine_crashed", "engine_stalled"])
+async def test_a_process_that_dies_while_telling_speakers_apart_gets_a_second_chance(
+    workshop: Workshop, code: str
+) -> None:
+    script = {"raise_code": code, "only_first": 1, "count_file": str(workshop.folder / "count")}
+    meeting_id = await workshop.enqueue(diarize=script)
+    running = asyncio.create_task(workshop.worker().run(once=True))
+    await workshop.wait_for(events.MeetingFailed, outcome="retrying", code=code)
+    workshop.store.queue.jobs[meeting_id].run_at = workshop.store.queue.now()
+    assert await running == 1
+    assert {s.speaker_label for s in (await workshop.found(meeting_id)).segments} == {"SPEAKER_00", "SPEAKER_01"}
+
+
 async def test_a_silent_meeting_completes_with_a_warning(workshop: Workshop) -> None:
     meeting_id = await workshop.enqueue(transcribe={"words": []}, diarize={"turns": []})
     await workshop.worker().run(once=True)
@@ -280,3 +293,10 @@ async def test_a_stop_while_the_database_is_away_at_the_start_is_heeded_at_once(
     worker.request_stop()
     async with asyncio.timeout(PATIENCE_S):  # the pause between two tries would be days
         assert await running == 0
+
+
+async def test_once_does_not_ask_for_ever_what_is_refused(workshop: Workshop) -> None:
+    store = AwayStore(workshop.store, claim=10**6)
+    store.error = SupabaseQueryError("no")
+    with pytest.raises(SupabaseQueryError, match="no"):
+        await workshop.worker(store=store).run(once=True)

@@ -7,29 +7,31 @@ The models stay loaded between meetings; nothing of one meeting reaches the next
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
-from collections.abc import Iterator, Sequence
+import re
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from worker.engine.recording import open_recording
-from worker.exceptions import EngineError, GpuOutOfMemoryError, ModelUnavailableError, UnsupportedLanguageError
-from worker.models import ResultWarning, Stage, Transcript, Word
+from worker.engine.passages import in_order, words_of
+from worker.engine.recording import RATE_HZ, open_recording
+from worker.engine.whisper_files import whisper_folder
+from worker.engine.whisperx_library import errors_mapped, hushed, is_gpu_out_of_memory
+from worker.engine.word_alignment import WordAligner
+from worker.exceptions import GpuOutOfMemoryError, ModelUnavailableError, UnsupportedLanguageError
+from worker.models import ResultWarning, Stage, Transcript
 from worker.ports import Report
 
-BATCH_SIZE = 8  # turbo saturates there (field measurements); 0, 1 and None take another path in whisperx
-MAX_SPAN_S = 30.0  # longest piece that whisperx.align is given: its memory grows with the square
+_BATCH_SIZE_GPU = 8
+"""Whisper turbo saturates there (published measurements). 0, 1 and None take another path in whisperx."""
 
-_PUNKT_FILES = ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab")
+_BATCH_SIZE_CPU = 4
+"""Passages between two reports: eight of a large model on a slow CPU take so long that they look stalled."""
 
-_NOT_ALIGNED = ResultWarning(
-    code="alignment_unavailable",
-    message="Word times are estimated from their passage, because there is no alignment model for this language here.",
-    stage=Stage.ALIGN,
-)
+_MAX_HINT_TOKENS = 223
+"""Of Whisper's 448 tokens it keeps at most so many for what came before; the rest is for what it writes."""
+
+_DETECTION_SHARE = 0.25
+"""Part of the work that is finding speech, small model on the CPU; elsewhere the bar is a little ahead or behind."""
 
 
 class WhisperXTranscriber:
@@ -40,22 +42,22 @@ class WhisperXTranscriber:
         model: a Whisper model's name (fetched once from the hub into `cache_dir`) or a folder in CTranslate2 format.
         cache_dir: where fetched models are kept.
         enable_gpu: use the GPU `cuda_device` if torch finds one: float16 there, int8 on the CPU.
+        num_threads: of the CPU. PyTorch is told to use one, for the whole process, as by the bundled diarizer.
 
-    Raises ModelUnavailableError when the model cannot be had.
+    Raises ModelUnavailableError, GpuOutOfMemoryError: the model cannot be had, or does not fit.
     """
 
     def __init__(self, *, model: str, cache_dir: str, enable_gpu: bool, cuda_device: int, num_threads: int) -> None:
-        import torch
-
-        self._name = model
-        self._cache_dir = Path(cache_dir)
-        self._on_gpu = enable_gpu and torch.cuda.is_available()
-        self._cuda_device = cuda_device
-        self._compute_type = "float16" if self._on_gpu else "int8"
-        self._aligners: dict[str, tuple[Any, Any] | None] = {}
-        with _library_noise_hushed():
-            self._pipeline = self._load(num_threads)
+        folder = whisper_folder(model, Path(cache_dir) / "whisper")
+        self._model = f"whisperx-{version('whisperx')} {Path(model).name}"
+        with hushed():
+            self._device = _device(enable_gpu, cuda_device)
+            self._compute_type = "int8" if self._device == "cpu" else "float16"
+            self._pipeline = _load(folder, self._device, cuda_device, self._compute_type, num_threads)
         self._options = self._pipeline.options
+        self._detector = _ReportingDetector(self._pipeline.vad_model)
+        self._pipeline.vad_model = self._detector
+        self._aligner = WordAligner(cache=Path(cache_dir) / "align", device=self._device, num_threads=num_threads)
 
     def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
@@ -66,191 +68,162 @@ class WhisperXTranscriber:
         Word times are estimated from the passage that a word stands in, until `align`. A word's confidence is the
         passage's mean token probability.
 
-        Raises UnsupportedLanguageError, GpuOutOfMemoryError, EngineError, AudioPreprocessingError.
+        Args:
+            language: a code (`de`, `pt-BR`) or an English name; None: what the first 30 s sound like.
+            prompt: text that could have come before. Together with `hotwords` it is cut to what Whisper can keep.
+
+        Raises UnsupportedLanguageError, GpuOutOfMemoryError, OutOfMemoryError, EngineError, AudioPreprocessingError.
         """
-        self._require_known(language)
-        self._pipeline.tokenizer = None  # whisperx keeps the last meeting's after an error
+        code = self._code_of(language)
+        prompt, hotwords, is_cut = self._fitting(prompt, hotwords)
+        samples = _samples(audio)
+        self._pipeline.tokenizer = None  # whisperx keeps the last meeting's language after an error
         self._pipeline.options = dataclasses.replace(self._options, initial_prompt=prompt, hotwords=hotwords)
+        self._detector.report = lambda done: report(_DETECTION_SHARE * done)
         try:
-            with _library_noise_hushed(), _errors_mapped():
+            with hushed(), errors_mapped():
                 answer = self._pipeline.transcribe(
-                    _samples(audio),
-                    batch_size=BATCH_SIZE,
-                    language=language,
-                    progress_callback=lambda percent: report(min(1.0, percent / 100)),
+                    samples,
+                    batch_size=_BATCH_SIZE_CPU if self._device == "cpu" else _BATCH_SIZE_GPU,
+                    language=code,
+                    progress_callback=lambda percent: report(
+                        _DETECTION_SHARE + (1 - _DETECTION_SHARE) * min(1.0, percent / 100)
+                    ),
                 )
         finally:
             self._pipeline.options = self._options
+            self._detector.report = _nobody
+        words = [word for passage in answer["segments"] for word in words_of(passage)]
         return Transcript(
-            words=tuple(word for segment in answer["segments"] for word in words_of(segment)),
-            language=answer["language"],
+            words=in_order(words, len(samples) / RATE_HZ),
+            language=answer["language"] if words or code else None,
             engine="whisperx",
-            model=f"whisperx-{version('whisperx')} {Path(self._name).name}",
-            device="cuda" if self._on_gpu else "cpu",
+            model=self._model,
+            device=self._device,
             compute_type=self._compute_type,
+            warnings=(_HINTS_SHORTENED,) if is_cut else (),
         )
 
     def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
         """
-        The same words, each with its own times and the aligner's confidence.
+        The same words, each with its own times and the aligner's confidence; see passages.py for what is aligned.
 
-        Without an aligner for the language the estimated times stay, and a warning says so.
+        Where that cannot be done (no model for the language, model not to be had, out of memory) the estimated times
+        stay, and a warning says so. Raises AudioPreprocessingError.
         """
         if not transcript.words:
             return transcript
-        language = transcript.language or "en"
-        with _library_noise_hushed():
-            aligner = self._aligner(language)
-            if aligner is None:
-                return transcript.model_copy(update={"warnings": (*transcript.warnings, _NOT_ALIGNED)})
-            words = self._aligned(transcript.words, _samples(audio), aligner, report)
-        return transcript.model_copy(update={"words": words})
+        words, warning = self._aligner.align(transcript.words, transcript.language or "en", _samples(audio), report)
+        warnings = (*transcript.warnings, warning) if warning else transcript.warnings
+        return transcript.model_copy(update={"words": words, "warnings": warnings})
 
-    def _load(self, num_threads: int) -> Any:
-        try:
-            import whisperx
+    def _code_of(self, language: str | None) -> str | None:
+        """Whisper's code for the language; a model for English only hears English."""
+        from whisperx.utils import TO_LANGUAGE_CODE
 
-            return whisperx.load_model(
-                self._name,
-                "cuda" if self._on_gpu else "cpu",
-                device_index=self._cuda_device if self._on_gpu else 0,
-                compute_type=self._compute_type,
-                download_root=str(self._cache_dir / "whisper"),
-                vad_method="pyannote",  # comes with whisperx; the other one is fetched from GitHub
-                threads=num_threads,
-            )
-        except Exception as error:  # whatever the libraries raise, the model is not to be had
-            raise ModelUnavailableError(
-                f"The Whisper model {Path(self._name).name} cannot be loaded on this PC. Let the PC reach "
-                "huggingface.co once, or set WHISPER_MODEL to a folder that holds the model; ASR_ENGINE=sphinx works "
-                "without one.",
-                reason=f"{type(error).__name__}: {error}",
-            ) from error
-
-    def _require_known(self, language: str | None) -> None:
-        known = self._pipeline.model.supported_languages
-        if language is not None and language not in known:
+        whisper = self._pipeline.model
+        if language is None or not language.strip():
+            return None if whisper.model.is_multilingual else "en"
+        name = language.strip().lower()
+        code: str = TO_LANGUAGE_CODE.get(name) or re.split("[-_]", name)[0]
+        is_known = code in whisper.supported_languages
+        if not is_known or (whisper.model.is_multilingual and whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is None):
             raise UnsupportedLanguageError(
                 f"The Whisper model does not know the language '{language[:20]}'. Use a code such as en or de, or "
                 "leave it empty to have it found out, then retry the meeting."
             )
+        return code
 
-    def _aligner(self, language: str) -> tuple[Any, Any] | None:
-        """wav2vec2 for the language with its characters; None when there is none to be had."""
-        if language not in self._aligners:
-            from whisperx.alignment import load_align_model
-
-            _provide_punkt(self._cache_dir / "nltk_data", language)
-            try:
-                self._aligners[language] = load_align_model(
-                    language, "cuda" if self._on_gpu else "cpu", model_dir=str(self._cache_dir / "align")
-                )
-            except Exception:  # noqa: BLE001 - not on the hub, hub away, disk full: the estimated times stay
-                self._aligners[language] = None
-        return self._aligners[language]
-
-    def _aligned(
-        self, words: Sequence[Word], samples: Any, aligner: tuple[Any, Any], report: Report
-    ) -> tuple[Word, ...]:
-        from whisperx.alignment import align
-
-        model, characters = aligner
-        spans = list(spans_of(words))
-        timed: list[Word] = []
-        for number, span in enumerate(spans, start=1):
-            passage = {"text": " ".join(w.text for w in span), "start": span[0].start_s, "end": span[-1].end_s}
-            with _errors_mapped():
-                answer = align([passage], model, characters, samples, "cuda" if self._on_gpu else "cpu")
-            timed += with_times(span, answer["word_segments"])
-            report(number / len(spans))
-        return tuple(in_order(timed))
+    def _fitting(self, prompt: str | None, hotwords: str | None) -> tuple[str | None, str | None, bool]:
+        """Both hints, cut to what fits: the hotwords' beginning and the prompt's end. Longer ones make Whisper fail."""
+        tokenizer = self._pipeline.model.hf_tokenizer
+        kept_hotwords, room = _cut(tokenizer, hotwords, _MAX_HINT_TOKENS, from_end=False)
+        kept_prompt, _ = _cut(tokenizer, prompt, room, from_end=True)
+        is_cut = [(kept or "").split() for kept in (kept_hotwords, kept_prompt)] != [
+            (given or "").split() for given in (hotwords, prompt)
+        ]
+        return kept_prompt, kept_hotwords, is_cut
 
 
-# --- words and times: pure ---------------------------------------------------------------------------------------
+_HINTS_SHORTENED = ResultWarning(
+    code="hints_shortened",
+    message="Prompt and hotwords are longer than Whisper can keep (about 150 words together); the rest was left aside.",
+    stage=Stage.TRANSCRIBE,
+)
 
 
-def words_of(segment: dict[str, Any]) -> Iterator[Word]:
-    """A passage's words; its time is shared out by their numbers of characters."""
-    texts = str(segment["text"]).split()
-    start_s, length_s = float(segment["start"]), float(segment["end"]) - float(segment["start"])
-    num_chars = sum(map(len, texts))
-    confidence = round(min(1.0, math.exp(float(segment.get("avg_logprob") or 0.0))), 4)
-    done = 0
-    for text in texts:
-        first_s = start_s + length_s * done / num_chars
-        done += len(text)
-        last_s = start_s + length_s * done / num_chars
-        yield Word(text=text, start_s=round(first_s, 3), end_s=round(last_s, 3), confidence=confidence)
+def _cut(tokenizer: Any, hint: str | None, room: int, *, from_end: bool) -> tuple[str | None, int]:
+    """As many whole words as fit into `room` tokens, and how much room is left."""
+    words = (hint or "").split()
+    while words:
+        num_tokens = len(tokenizer.encode(" " + " ".join(words), add_special_tokens=False).ids)
+        if num_tokens <= room:
+            return " ".join(words), room - num_tokens
+        fewer = min(len(words) - 1, len(words) * room // num_tokens)
+        words = words[len(words) - fewer :] if from_end else words[:fewer]
+    return None, room
 
 
-def spans_of(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
-    """The words of one passage at a time: within it estimated times touch; none is longer than MAX_SPAN_S."""
-    first = 0
-    for index, (before, word) in enumerate(pairwise(words), start=1):
-        if word.start_s - before.end_s > 0.0015 or word.end_s - words[first].start_s > MAX_SPAN_S:
-            yield tuple(words[first:index])
-            first = index
-    yield tuple(words[first:])
+class _ReportingDetector:
+    """
+    WhisperX's own voice detector, with progress: on a CPU it takes minutes per hour of audio before the first word.
+
+    Anything callable may be put in its place; whisperx then prepares the audio and joins the chunks as for pyannote's.
+    """
+
+    def __init__(self, pyannote_vad: Any) -> None:
+        self._scores_of = pyannote_vad.vad_pipeline._segmentation
+        self.report: Report = _nobody
+
+    def __call__(self, audio: Any) -> Any:
+        return self._scores_of(audio, hook=lambda completed, total: self.report(min(1.0, float(completed) / total)))
 
 
-def with_times(span: Sequence[Word], aligned: Sequence[dict[str, Any]]) -> Iterator[Word]:
-    """The aligner's times word by word; it leaves out some (digits, symbols), which keep their estimate."""
-    if len(aligned) != len(span):  # it has split the text in another way: no word must be lost or get another's time
-        yield from span
-        return
-    for word, found in zip(span, aligned, strict=True):
-        if found.get("start") is None or found.get("end") is None:
-            yield word
-            continue
-        confidence = word.confidence if found.get("score") is None else min(1.0, max(0.0, float(found["score"])))
-        times = {"start_s": round(float(found["start"]), 3), "end_s": round(float(found["end"]), 3)}
-        yield word.model_copy(update={**times, "confidence": confidence})
+def _nobody(progress: float) -> None:
+    """For when nobody watches."""
 
 
-def in_order(words: Sequence[Word]) -> Iterator[Word]:
-    """No word begins before the one before it, or ends before it begins: estimates may not fit between exact times."""
-    latest_s = 0.0
-    for word in words:
-        start_s = max(word.start_s, latest_s)
-        latest_s = start_s
-        yield word.model_copy(update={"start_s": start_s, "end_s": max(word.end_s, start_s)})
+def _device(enable_gpu: bool, cuda_device: int) -> str:
+    """As torch names it."""
+    import torch
+
+    torch.set_num_threads(1)
+    if not enable_gpu or not torch.cuda.is_available():
+        return "cpu"
+    if cuda_device >= torch.cuda.device_count():
+        raise ModelUnavailableError(
+            f"There is no GPU number {cuda_device} on this PC. Set CUDA_DEVICE to less than "
+            f"{torch.cuda.device_count()}, or ENABLE_GPU=false."
+        )
+    return f"cuda:{cuda_device}"
 
 
-# --- around the libraries ----------------------------------------------------------------------------------------
+def _load(folder: Path, device: str, cuda_device: int, compute_type: str, num_threads: int) -> Any:
+    import whisperx
+
+    try:
+        return whisperx.load_model(
+            str(folder),
+            device.partition(":")[0],
+            device_index=0 if device == "cpu" else cuda_device,
+            compute_type=compute_type,
+            vad_method="pyannote",  # comes with whisperx; the other one is fetched from GitHub
+            local_files_only=True,
+            threads=num_threads,
+        )
+    except (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        if is_gpu_out_of_memory(error):
+            raise GpuOutOfMemoryError(reason=str(error), replace_child=True) from error
+        raise ModelUnavailableError(
+            "The Whisper model is here and cannot be loaded. Ask the administrator to check that WHISPER_MODEL's files "
+            "are complete and in CTranslate2 format, and, with a GPU, that its driver fits (ENABLE_GPU=false works "
+            "without).",
+            reason=f"{type(error).__name__}: {error}",
+            replace_child=True,
+        ) from error
 
 
 def _samples(audio: Path) -> Any:
     """float32 in [-1, 1], shape (num_samples,), 16 000 Hz."""
     with open_recording(audio) as sound:
         return sound.read(dtype="float32")
-
-
-class _errors_mapped:
-    """What the libraries raise, as ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RuntimeError | ValueError | IndexError | TypeError):
-            if "out of memory" in str(error).lower():
-                raise GpuOutOfMemoryError(reason=str(error)) from error
-            raise EngineError(reason=f"{type(error).__name__}: {error}") from error
-
-
-def _library_noise_hushed() -> warnings.catch_warnings[list[warnings.WarningMessage] | None]:
-    """Deprecations and missing optional parts of other people's packages: nothing that anybody here can act on."""
-    return warnings.catch_warnings(action="ignore")
-
-
-def _provide_punkt(nltk_data: Path, language: str) -> None:
-    """whisperx.align splits sentences with punkt, whose four files may be empty: better than a download."""
-    import nltk
-    from whisperx.utils import PUNKT_LANGUAGES
-
-    folder = nltk_data / "tokenizers" / "punkt_tab" / PUNKT_LANGUAGES.get(language, "english")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _PUNKT_FILES:
-        (folder / name).touch()
-    if str(nltk_data) not in nltk.data.path:
-        nltk.data.path.insert(0, str(nltk_data))
