@@ -18,8 +18,6 @@ from worker.engine.passages import (
     words_of,
     written_words,
 )
-from worker.engine.whisperx_library import mapped
-from worker.exceptions import EngineError, GpuOutOfMemoryError, OutOfMemoryError, PCWorkerException
 from worker.models import Transcript, Word
 
 
@@ -147,24 +145,3 @@ def test_times_never_run_backwards_nor_out_of_the_recording(times: list[tuple[fl
 def test_exact_times_stand() -> None:
     words = (Word(text="a", start_s=0.5, end_s=0.9), Word(text="b", start_s=0.9, end_s=1.3))
     assert in_order(words, 2.0) == words
-
-
-# --- what the libraries raise ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "ours"),
-    [
-        (RuntimeError("CUDA failed with error out of memory"), GpuOutOfMemoryError),
-        (RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"), GpuOutOfMemoryError),
-        (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), GpuOutOfMemoryError),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), OutOfMemoryError),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), EngineError),
-        (IndexError("list index out of range"), EngineError),
-    ],
-)
-def test_errors_are_told_apart_and_cost_the_process(error: Exception, ours: type[PCWorkerException]) -> None:
-    """Memory comes back only with the process, and after an error of CUDA's everything fails in it."""
-    told = mapped(error)
-    assert type(told) is ours
-    assert told.details["replace_child"] is True

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from worker.exceptions import EngineError, GpuOutOfMemoryError, OutOfMemoryError
 from worker.ports import Report
 
-_ALIVE_S = 10.0
-
 
 @contextmanager
 def hushed() -> Iterator[None]:
@@ -58,13 +56,13 @@ def is_gpu_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def kept_alive(report: Report, progress: float = 0.0) -> Iterator[None]:
-    """Report the same progress again and again during a call that says nothing: a download is no stalled process."""
+def kept_alive(report: Report, *, every_s: float = 10.0) -> Iterator[None]:
+    """Report that nothing is done yet, again and again, during a call that says nothing: a download is no stall."""
     done = threading.Event()
 
     def repeat() -> None:
-        while not done.wait(_ALIVE_S):
-            report(progress)
+        while not done.wait(every_s):
+            report(0.0)
 
     thread = threading.Thread(target=repeat, name="kept-alive", daemon=True)
     thread.start()
