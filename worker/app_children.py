@@ -115,7 +115,10 @@ def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
         if name in (*_PASSED_ON, *_PASSED_ON_HUB) or name.upper().startswith(_PASSED_ON_PREFIXES)
     }
     token = {"HF_TOKEN": settings.hf_token.get_secret_value()} if settings.hf_token else {}
-    return {**passed_on, **_QUIET, "HF_HOME": str(settings.model_cache_dir.absolute() / "huggingface"), **token}
+    cache = settings.model_cache_dir.absolute()
+    # without these the libraries write below HOME, which a service may not have
+    caches = {"HF_HOME": str(cache / "huggingface"), "TORCH_HOME": str(cache / "torch")}
+    return {**passed_on, **_QUIET, **caches, **token}
 
 
 def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:
