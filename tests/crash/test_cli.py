@@ -10,11 +10,13 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import numpy as np
+import psycopg
 import pytest
 import soundfile
 
 from tests.support.embedded_postgres import temporary_postgres
 from tests.support.worker_process import ROOT, environment_in, url_of
+from worker.adapters.host_lock import worker_id_lock
 from worker.models import MeetingStatus
 
 pytestmark = pytest.mark.crash
@@ -180,3 +182,23 @@ def test_the_supervisor_never_loads_torch_or_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_worker_id_that_is_taken_on_this_pc_is_exit_code_78(migrated: Shell) -> None:
+    """So that a service manager does not start it again and again."""
+    with worker_id_lock(migrated.environment["WORKER_ID"]):
+        done = migrated("run", "--once")
+    assert done.returncode == 78
+    assert "already running on this PC" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_printed_sql_makes_a_database_that_a_worker_accepts(tmp_path: Path) -> None:
+    """As it is pasted into an SQL editor: nothing else is run against the database."""
+    with temporary_postgres() as dsn:
+        pasted = Shell(tmp_path, url_of(dsn))
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(pasted("migrate", "--print").stdout.encode())
+        done = pasted("run", "--once")
+        assert done.returncode == 0, done.stderr
+        assert pasted("migrate").stderr.strip() == "The database is up to date."
