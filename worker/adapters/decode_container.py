@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 from collections.abc import Iterator
@@ -68,6 +69,11 @@ class Header:
         return min(self.stated_s, num_bits / self.pcm_bit_rate) if self.pcm_bit_rate else self.stated_s
 
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_M_TRIM_THRESHOLD = -1  # a fixed size for the one makes the other small again: page faults at every block of samples
+_BIG_BLOCK_BYTES = 2 << 20  # above every block of samples, which would cost page faults
+
+
 @contextmanager
 def open_container(source: Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     """
@@ -78,6 +84,7 @@ def open_container(source: Path) -> Iterator[tuple[InputContainer, AudioStream]]
     import av
     from av.error import FFmpegError
 
+    give_big_blocks_back()
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
         container = av.open(f"file:{source.absolute()}", options=options, metadata_errors="replace")
@@ -85,6 +92,20 @@ def open_container(source: Path) -> Iterator[tuple[InputContainer, AudioStream]]
         raise not_opened(source, error) from error
     with container:
         yield container, main_track(container)
+
+
+def give_big_blocks_back() -> None:
+    """
+    Keep the index of a long m4a (25 MB at 4 h) off the heap, so that its memory comes back when the file is closed.
+
+    glibc raises the size from which it uses mmap with every such block that is freed; at the second opening the index
+    then grows piece by piece on the heap: 72 MB instead of 21 (measured, glibc 2.36). A fixed size ends that. See
+    M_MMAP_THRESHOLD in mallopt(3). Another C library has no such call, and is left as it is.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _BIG_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 4 * _BIG_BLOCK_BYTES)
 
 
 def not_opened(source: Path, error: Exception) -> PCWorkerException:
