@@ -87,7 +87,7 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
     return PCWorker(
         info=info,
         store=store,
-        pipeline=Pipeline(storage_of(settings), stages, observe, clock, limits),
+        pipeline=Pipeline(storage_of(settings), storage_of(settings), stages, observe, clock, limits),
         temp_dir=settings.audio_temp_dir,
         observe=observe,
         clock=clock,

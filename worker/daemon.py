@@ -158,7 +158,7 @@ class PCWorker:
             if answer.outcome == "registered":
                 return answer
             refusal = answer.message
-            self.observe(events.StoreUnavailable("register", WorkerIdTakenError.code, answer.lease_s))
+            self.observe(events.StoreUnavailable("register", WorkerIdTakenError.code, answer.lease_s, refusal or ""))
             if await is_set_within(self._calls.stopping, answer.lease_s):
                 return None
         raise WorkerIdTakenError(refusal)
@@ -210,7 +210,7 @@ class PCWorker:
         except PCWorkerException as error:
             if once and error.disposition is not Disposition.INFRASTRUCTURE:
                 raise  # a service waits until somebody has mended the database; whoever called us once wants to know
-            self.observe(events.StoreUnavailable("claim", error.code, self.pace.polling_s))
+            self.observe(events.StoreUnavailable("claim", error.code, self.pace.polling_s, str(error)))
             return None
 
     def _idle_s(self, num_idle: int, answer: ClaimAnswer | None) -> float:
@@ -253,7 +253,7 @@ class PCWorker:
                 if error.disposition is not Disposition.INFRASTRUCTURE:
                     raise
                 is_failing = True
-                self.observe(events.StoreUnavailable("heartbeat", error.code, interval_s))
+                self.observe(events.StoreUnavailable("heartbeat", error.code, interval_s, str(error)))
             else:
                 if is_failing:
                     self.observe(events.StoreRecovered("heartbeat"))

@@ -40,11 +40,12 @@ class DrainStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StoreUnavailable(Event):
-    """A call to the database failed and will be repeated in `retry_in_s`."""
+    """A call to the database failed and will be repeated in `retry_in_s`. `message` is for people."""
 
     call: str
     code: str
     retry_in_s: float
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,21 @@ Everything that can go wrong, as one tree.
      +- ConfigurationError                     a setting is missing or wrong
      +- WorkerIdTakenError                     the same WORKER_ID is alive elsewhere
      +- SchemaMismatchError                    the database is older or newer than this worker
+     |   +- SchemaClashError                   tables of our names are there and do not fit
      +- SupabaseError                          the shared project, or the Postgres and folder standing in for it
      |   +- SupabaseConnectionError            not reachable, or not answering
+     |   +- SupabaseAccessError                it does not let this key or token in
      |   +- SupabaseQueryError                 it answered, and refused
      |   +- SupabaseStorageError               Storage is reachable and cannot serve
      +- AudioProcessingError
      |   +- AudioDownloadError                 the audio could not be brought here
      |   |   +- AudioMissingError              there is no such file (yet)
      |   |   +- AudioPathRefusedError          the path leads out of its place
+     |   |   +- AudioUrlRefusedError           not https, or an address inside somebody's network
      |   |   +- AudioTooBigError               more bytes than MAX_AUDIO_BYTES
      |   +- AudioCorruptedError                it is here and cannot be used
      |   |   +- AudioEmptyError                zero bytes
+     |   |   +- AudioChecksumError             not the bytes that were uploaded
      |   |   +- NotAudioError                  no audio format at all
      |   |   +- NoAudioStreamError             a video without sound, say
      |   |   +- AudioTruncatedError            it ends before it should
@@ -105,6 +109,13 @@ class SchemaMismatchError(PCWorkerException):
     default_message = "The database does not match this version of the worker. Run `python -m worker migrate`."
 
 
+class SchemaClashError(SchemaMismatchError):
+    code = "schema_clash"
+    disposition = Disposition.STOP
+    counts_as = FailureKind.FAILURE
+    default_message = "The database holds tables of our names that do not fit. Nothing was changed; follow the list."
+
+
 # --- the shared project ------------------------------------------------------------------------------------------
 
 
@@ -118,6 +129,14 @@ class SupabaseError(PCWorkerException):
 class SupabaseConnectionError(SupabaseError):
     code = "database_unreachable"
     default_message = "The database cannot be reached. The worker tries again by itself; check network and database."
+
+
+class SupabaseAccessError(SupabaseError):
+    code = "supabase_access_denied"
+    default_message = (
+        "The Supabase project refuses this worker's key or token. "
+        "Ask the administrator to run `python -m worker doctor`."
+    )
 
 
 class SupabaseQueryError(SupabaseError):
@@ -163,6 +182,13 @@ class AudioPathRefusedError(AudioDownloadError):
     default_message = "The meeting's audio_path leads out of its folder. Use a plain path such as lab/meeting.wav."
 
 
+class AudioUrlRefusedError(AudioDownloadError):
+    code = "audio_url_refused"
+    disposition = Disposition.PERMANENT
+    counts_as = FailureKind.PERMANENT
+    default_message = "The meeting's audio_url may not be fetched. Use an https address on the public internet."
+
+
 class AudioTooBigError(AudioDownloadError):
     code = "audio_too_big"
     disposition = Disposition.PERMANENT
@@ -180,6 +206,11 @@ class AudioCorruptedError(AudioProcessingError):
 class AudioEmptyError(AudioCorruptedError):
     code = "audio_empty"
     default_message = "The recording is an empty file (0 bytes). Upload it again, then retry the meeting."
+
+
+class AudioChecksumError(AudioCorruptedError):
+    code = "audio_checksum_mismatch"
+    default_message = "The stored recording is not the one that was uploaded. Upload it again, then retry the meeting."
 
 
 class NotAudioError(AudioCorruptedError):

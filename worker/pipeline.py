@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from worker import __version__, events
-from worker.exceptions import DeadlineExceededError, Disposition, FailureKind, PCWorkerException
+from worker.exceptions import AudioMissingError, DeadlineExceededError, Disposition, FailureKind, PCWorkerException
 from worker.job_folder import JobFolder, value_key
 from worker.models import (
     AudioMetadata,
@@ -29,7 +29,7 @@ from worker.models import (
     Transcript,
     TranscriptSegment,
 )
-from worker.ports import Clock, Observer, Report, Stages, Storage
+from worker.ports import Clock, Fetcher, Observer, Report, Stages, Storage
 from worker.turns import assign_speakers, meeting_speakers
 
 T = TypeVar("T")
@@ -53,6 +53,7 @@ class Pipeline:
     """The ports that the stages need; the same for every meeting."""
 
     storage: Storage
+    web: Fetcher
     stages: Stages
     observe: Observer
     clock: Clock
@@ -126,11 +127,16 @@ class _Run:
 
     async def fetch(self) -> str:
         """The recording in the job folder; the answer names its content for the key of what is made from it."""
-        path, target = self.claim.meeting.audio_path or "", self.folder.source
+        meeting, target = self.claim.meeting, self.folder.source
         limit = self.pipeline.limits.max_audio_bytes
 
         async def work(report: Report) -> None:
-            await self.pipeline.storage.fetch(path, target, max_bytes=limit, report=report)
+            if meeting.audio_path:
+                await self.pipeline.storage.fetch(meeting.audio_path, target, max_bytes=limit, report=report)
+            elif meeting.audio_url:
+                await self.pipeline.web.fetch(meeting.audio_url, target, max_bytes=limit, report=report)
+            else:
+                raise AudioMissingError("The meeting names no recording. Set its audio_path or its audio_url.")
 
         await self.timed(Stage.FETCH, work)
         stat = target.stat()

@@ -89,16 +89,22 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
-class Storage(Protocol):
-    """Where recordings lie."""
+class Fetcher(Protocol):
+    """Brings recordings here. An address is an `audio_path` of the Storage, or an `audio_url` of anywhere else."""
 
-    async def fetch(self, audio_path: str, target: Path, *, max_bytes: int, report: Report) -> None:
+    async def fetch(self, address: str, target: Path, *, max_bytes: int, report: Report) -> None:
         """
-        Bring the recording to `target`, complete or not at all.
+        Bring the recording to `target`, complete or not at all. The same bytes get the same modification time, by
+        which the next attempt knows that it is the same recording.
 
-        Raises AudioMissingError, AudioPathRefusedError, AudioTooBigError, SupabaseStorageError, DiskFullError.
+        Raises AudioMissingError, AudioPathRefusedError or AudioUrlRefusedError, AudioTooBigError, AudioChecksumError,
+        AudioDownloadError or SupabaseStorageError (try again later), SupabaseAccessError, DiskFullError.
         """
         ...
+
+
+class Storage(Fetcher, Protocol):
+    """Where recordings lie."""
 
     async def put(self, source: Path, audio_path: str) -> None:
         """Keep a copy of `source` under `audio_path`, complete or not at all. Raises as `fetch` does."""

@@ -46,7 +46,7 @@ class ProgressBars:
                 self._finish(meeting_id, stage, seconds, reused)
             case events.MeetingFailed(_, outcome, code, stage):
                 self._console.print(f"{stage or 'start'}: {code} ({outcome})", style="red")
-            case events.StoreUnavailable(call, code, pause_s):
+            case events.StoreUnavailable(call, code, pause_s, _):
                 self._console.print(f"{call}: {code}, again in {pause_s:.0f} s", style="yellow")
             case _:
                 pass

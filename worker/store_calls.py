@@ -53,7 +53,7 @@ class StoreCalls:
                     raise
                 num_failed += 1
                 pause_s = backoff_s(num_failed, self.random, first_s=FIRST_PAUSE_S, most_s=LONGEST_PAUSE_S)
-                self.observe(events.StoreUnavailable(name, error.code, pause_s))
+                self.observe(events.StoreUnavailable(name, error.code, pause_s, str(error)))
                 if is_unwanted() or await self.left_within(pause_s) or is_unwanted():
                     return None
             else:

@@ -74,7 +74,7 @@ class Workshop:
         return PCWorker(
             info=worker_info(),
             store=store or self.store,
-            pipeline=Pipeline(storage, stages, self.note, clock, limits),
+            pipeline=Pipeline(storage, storage, stages, self.note, clock, limits),
             temp_dir=self.folder / "temp",
             observe=self.note,
             clock=clock,

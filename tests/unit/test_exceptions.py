@@ -15,6 +15,7 @@ TREE = [cls for cls in all_errors() if cls.__module__ == exceptions.__name__]
 every_error = pytest.mark.parametrize("cls", TREE, ids=lambda cls: cls.__name__)
 
 PINNED = {
+    "audio_checksum_mismatch": ("permanent", "permanent"),
     "audio_corrupted": ("permanent", "permanent"),
     "audio_download_failed": ("infrastructure", "infrastructure"),
     "audio_empty": ("permanent", "permanent"),
@@ -30,6 +31,7 @@ PINNED = {
     "audio_too_long": ("permanent", "permanent"),
     "audio_too_short": ("permanent", "permanent"),
     "audio_truncated": ("permanent", "permanent"),
+    "audio_url_refused": ("permanent", "permanent"),
     "config_invalid": ("stop", "failure"),
     "database_refused": ("retry", "failure"),
     "database_unreachable": ("infrastructure", "infrastructure"),
@@ -47,8 +49,10 @@ PINNED = {
     "model_unavailable": ("infrastructure", "infrastructure"),
     "out_of_memory": ("retry", "failure"),
     "retry_exhausted": ("infrastructure", "infrastructure"),
+    "schema_clash": ("stop", "failure"),
     "schema_mismatch": ("infrastructure", "infrastructure"),
     "storage_unavailable": ("infrastructure", "infrastructure"),
+    "supabase_access_denied": ("infrastructure", "infrastructure"),
     "supabase_error": ("infrastructure", "infrastructure"),
     "worker_id_taken": ("stop", "failure"),
     "worker_stopped": ("stop", "failure"),

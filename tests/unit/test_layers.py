@@ -28,7 +28,12 @@ MAX_LINES = 400
 ROOMS = ("adapters", "engine", "summarize", "observe", "testing")
 SAME_NAME = ("models", "exceptions", "ports", "events", "config", "app", *ROOMS)
 FACES = ("cli", "__main__", "demo", "progress", "views")
-LAYERS = {**{name: name for name in SAME_NAME}, **dict.fromkeys(FACES, "cli"), "scores": "models"}
+VALUES = ("scores", "audio_paths", "supabase_keys")
+LAYERS = {
+    **{name: name for name in SAME_NAME},
+    **dict.fromkeys(FACES, "cli"),
+    **dict.fromkeys(VALUES, "models"),
+}
 """The layer of each top-level name of `worker`; all others are core. What people see is one layer, and may print."""
 
 CONTRACTS = {"models", "exceptions", "ports"}

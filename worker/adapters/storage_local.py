@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from unicodedata import category
 from uuid import uuid4
 
+from worker.audio_paths import split_audio_path
 from worker.exceptions import (
     AudioMissingError,
     AudioPathRefusedError,
@@ -30,9 +30,6 @@ from worker.exceptions import (
 from worker.ports import Report
 
 BLOCK_BYTES = 1 << 20
-MAX_NAME_BYTES = 255
-MAX_PATH_BYTES = 1024
-"""The longest name and the longest path that a bucket takes."""
 
 
 class LocalStorage:
@@ -41,9 +38,9 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    async def fetch(self, audio_path: str, target: Path, *, max_bytes: int, report: Report) -> None:
+    async def fetch(self, address: str, target: Path, *, max_bytes: int, report: Report) -> None:
         """See `ports.Storage`. A hard link where the file system allows it, so that nothing big is copied twice."""
-        parts = split_audio_path(audio_path)
+        parts = split_audio_path(address)
         loop = asyncio.get_running_loop()
 
         def copied(share: float) -> None:
@@ -111,25 +108,6 @@ class LocalStorage:
             raise SupabaseStorageError(
                 "The folder with the recordings is not there. Check that its disk is mounted.", reason=str(error.errno)
             ) from error
-
-
-def split_audio_path(audio_path: str) -> tuple[str, ...]:
-    """
-    The names of the folders and of the file.
-
-    Raises AudioPathRefusedError unless it is a plain relative path: no `..`, no empty name, no backslash, no control
-    character, nothing longer than a bucket or a file system takes.
-    """
-    parts = tuple(audio_path.split("/"))
-    if (
-        "\\" in audio_path
-        or {"", ".", ".."} & set(parts)
-        or any(category(letter) in ("Cc", "Cs") for letter in audio_path)
-    ):
-        raise AudioPathRefusedError
-    if len(audio_path.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-        raise AudioPathRefusedError
-    return parts
 
 
 @contextmanager

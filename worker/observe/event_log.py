@@ -64,11 +64,9 @@ class EventLog:
                 self._info("worker_stopped", worker=worker_id, completed=num_completed)
             case events.DrainStarted(num_running, grace_s):
                 self._info("drain_started", running=num_running, grace_s=grace_s)
-            case events.StoreUnavailable(call, code, retry_in_s):
-                logger.warning(
-                    "store_unavailable",
-                    extra={"fields": {"call": call, "code": code, "retry_in_s": round(retry_in_s, 1)}},
-                )
+            case events.StoreUnavailable(call, code, retry_in_s, message):
+                fields = {"call": call, "code": code, "retry_in_s": round(retry_in_s, 1), "reason": message}
+                logger.warning("store_unavailable", extra={"fields": fields})
             case events.StoreRecovered(call):
                 self._info("store_recovered", call=call)
             case events.ResultReplayed(meeting_id, outcome):

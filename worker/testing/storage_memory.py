@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unicodedata import category
 
-from worker.exceptions import AudioMissingError, AudioPathRefusedError, AudioTooBigError
+from worker.audio_paths import split_audio_path
+from worker.exceptions import AudioMissingError, AudioTooBigError
 from worker.ports import Report
 
 
@@ -15,11 +15,11 @@ class MemoryStorage:
     def __init__(self, recordings: dict[str, bytes] | None = None) -> None:
         self.recordings = dict(recordings or {})
 
-    async def fetch(self, audio_path: str, target: Path, *, max_bytes: int, report: Report) -> None:
-        refuse_odd(audio_path)
-        if audio_path not in self.recordings:
+    async def fetch(self, address: str, target: Path, *, max_bytes: int, report: Report) -> None:
+        split_audio_path(address)
+        if address not in self.recordings:
             raise AudioMissingError
-        data = self.recordings[audio_path]
+        data = self.recordings[address]
         if len(data) > max_bytes:
             raise AudioTooBigError
         part = target.with_name(f".{target.name}.part")
@@ -28,20 +28,7 @@ class MemoryStorage:
         report(1.0)
 
     async def put(self, source: Path, audio_path: str) -> None:
-        refuse_odd(audio_path)
+        split_audio_path(audio_path)
         if not source.is_file():
             raise AudioMissingError
         self.recordings[audio_path] = source.read_bytes()
-
-
-def refuse_odd(audio_path: str) -> None:
-    """The same paths as a folder or a bucket refuses."""
-    names = audio_path.split("/")
-    is_odd = "\\" in audio_path or any(category(letter) in ("Cc", "Cs") for letter in audio_path)
-    if (
-        is_odd
-        or {"", ".", ".."} & set(names)
-        or len(audio_path) > 1024
-        or any(len(name.encode()) > 255 for name in names)
-    ):
-        raise AudioPathRefusedError
