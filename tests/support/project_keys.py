@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 from jwt.algorithms import ECAlgorithm
 
-LEGACY_SECRET = "a legacy secret of at least 32 characters"  # noqa: S105 - the whole project is made by the test
-SECRET_KEY = "sb_secret_0123456789abcdefghijkl_fedcba98"  # noqa: S105 - see above
+LEGACY_SECRET = "a legacy secret of at least 32 characters"
+SECRET_KEY = "sb_secret_0123456789abcdefghijkl_fedcba98"
 PUBLISHABLE_KEY = "sb_publishable_0123456789abcdefghijkl_fedcba98"
 WORKER_ROLE = "meeting_worker"
 SIGNING_KEY_ID = "0b2f1b0e-7f3c-4c53-9f0e-2f5f6a1f0c11"
