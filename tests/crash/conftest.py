@@ -48,7 +48,7 @@ class Lab:
     def worker(self, worker_id: str, *, once: bool = False, **variables: str) -> WorkerProcess:
         """Worker ids are made unique on this host, because a worker holds its name on the whole host."""
         environment = environment_in(self.folder, url_of(self.dsn), f"{worker_id}-{self.folder.name}", **variables)
-        return self._workers.enter_context(scripted_worker(environment, once=once))
+        return self._workers.enter_context(scripted_worker(environment, *(["--once"] if once else [])))
 
     async def found(self, meeting_id: UUID) -> MeetingDetail:
         detail = await self.store.meeting(meeting_id)

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
+import httpx
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
@@ -141,6 +142,14 @@ class Postgrest:
             self._process.send_signal(number)
             self._process.wait(START_TIMEOUT_S)
             self._process = None
+
+
+class WithoutGateway(httpx.AsyncHTTPTransport):
+    """Lets a client that says /rest/v1 speak to PostgREST itself."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(raw_path=request.url.raw_path.removeprefix(b"/rest/v1"))
+        return await super().handle_async_request(request)
 
 
 def free_port() -> int:

@@ -1,5 +1,7 @@
 """
-A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once]`.
+A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio]`.
+
+With --real-audio recordings are decoded for real, and only the engines are scripted.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -27,6 +29,12 @@ OBJECTS = ChildObjects(
     scorer=ObjectSpec(factory="worker.testing.scripted:ScriptedSummarizer"),
 )
 
+REAL_AUDIO = dataclasses.replace(
+    OBJECTS,
+    decoder=ObjectSpec(factory="worker.adapters.decode_pyav:PyavDecoder", kwargs={"max_hours": 1, "max_bytes": 2**30}),
+    transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber", kwargs={"seconds": 0.3}),
+)
+
 
 def tell(event: object) -> None:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}  # type: ignore[arg-type]  # all events are dataclasses
@@ -44,7 +52,8 @@ def main() -> None:
         worker_id=settings.worker_id or "",
     ):
         once = "--once" in sys.argv
-        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], objects=OBJECTS))
+        objects = REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
+        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], objects=objects))
 
 
 if __name__ == "__main__":

@@ -120,9 +120,8 @@ class WorkerProcess:
 
 
 @contextmanager
-def scripted_worker(environment: Mapping[str, str], *, once: bool = False) -> Iterator[WorkerProcess]:
-    arguments = ["tests.support.scripted_worker", *(["--once"] if once else [])]
-    process = WorkerProcess(*arguments, environment=environment)
+def scripted_worker(environment: Mapping[str, str], *flags: str) -> Iterator[WorkerProcess]:
+    process = WorkerProcess("tests.support.scripted_worker", *flags, environment=environment)
     try:
         yield process
     finally:
