@@ -1,0 +1,170 @@
+"""
+What may be set, and what each value alone must look like.
+
+Field names are the variables' names in lower case; the description of each field is the sentence of the README's table.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+_PASSWORD = re.compile(r"^\w+://[^:/@]*:(.*)@[^@]*$")  # not urlsplit: people paste passwords with @ [ ] unescaped
+
+
+def _https_or_loopback(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return url.rstrip("/")
+    if parts.scheme == "http" and parts.hostname and _is_loopback(parts.hostname):
+        return url.rstrip("/")
+    raise ValueError("must begin with https:// (http:// is accepted for this machine only)")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _database(url: SecretStr) -> SecretStr:
+    value = url.get_secret_value()
+    if value == "embedded" or value.startswith("embedded:"):
+        return url
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must be `embedded`, `embedded:FOLDER` or begin with postgresql://")
+    return _owners_database(url)
+
+
+def _owners_database(url: SecretStr) -> SecretStr:
+    value = url.get_secret_value()
+    if not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    if "[YOUR-PASSWORD]" in value:
+        raise ValueError("must hold the database password in place of [YOUR-PASSWORD]")
+    return url
+
+
+def _worker_id(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
+        return value
+    raise ValueError("may hold letters, digits, dot, dash and underscore, at most 63, such as lab-pc-1")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+HttpsUrl = Annotated[str, AfterValidator(_https_or_loopback)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
+OwnersDatabaseUrl = Annotated[SecretStr, AfterValidator(_owners_database)]
+WorkerId = Annotated[str, AfterValidator(_worker_id)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+
+
+class Settings(BaseModel):
+    """What an administrator may set. Secrets never appear in its repr."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    # where meetings come from
+    supabase_url: HttpsUrl | None = Field(None, description="Address of the Supabase project")
+    supabase_key: SecretStr | None = Field(
+        None, description="Key of the Supabase project: secret or service_role; or publishable, with a worker token"
+    )
+    supabase_worker_token: SecretStr | None = Field(
+        None,
+        description="Lets a PC with the publishable key run the worker and nothing else (`python -m worker token`)",
+    )
+    database_url: DatabaseUrl | None = Field(
+        None, description="Instead of Supabase: `embedded`, `embedded:FOLDER` or a postgresql:// address"
+    )
+    storage_dir: Path = Field(Path("recordings"), description="With DATABASE_URL: the folder that holds the recordings")
+    allow_private_audio_urls: bool = Field(
+        False, description="Fetch a meeting's audio_url also from addresses inside the own network"
+    )
+
+    # who this worker is
+    worker_id: WorkerId | None = Field(None, description="Unique name of this worker in the fleet, such as lab-pc-1")
+    worker_name: str | None = Field(None, max_length=200, description="Name for people; WORKER_ID if not set")
+
+    # what it runs on
+    enable_gpu: bool = Field(True, description="Use the GPU if there is one (engine whisperx)")
+    cuda_device: int = Field(0, ge=0, description="Number of the GPU")
+    asr_engine: Literal["whisperx", "sphinx"] = Field(
+        "whisperx", description="`whisperx`, or `sphinx`: offline, English, rough"
+    )
+    whisper_model: str = Field("small", min_length=1, description="Whisper model: a name or a folder (engine whisperx)")
+    model_cache_dir: Path = Field(Path("models"), description="Where downloaded models are kept")
+    hf_token: SecretStr | None = Field(None, description="Token of the Hugging Face hub, for models that ask for one")
+    engine_processes: int | None = Field(
+        None, ge=1, le=64, description="Engine processes; a quarter of the cores if not set, one with a GPU"
+    )
+
+    # how it works
+    max_concurrent_jobs: int = Field(2, ge=1, le=64, description="Meetings in progress at once, in different stages")
+    polling_interval_seconds: float = Field(
+        5.0, gt=0, le=3600, description="Pause between looks at an empty queue; grows to six times this"
+    )
+    shutdown_grace_seconds: float = Field(
+        60.0, ge=0, le=86400, description="How long a stopping worker may go on with a meeting before it gives it back"
+    )
+    max_audio_bytes: int = Field(4 * 1024**3, gt=0, description="Largest recording, in bytes")
+    max_audio_hours: float = Field(12.0, gt=0, le=48, description="Longest recording, in hours")
+    audio_temp_dir: Path = Field(Path("temp_audio"), description="Working files of meetings in progress")
+    keep_temp_days: float = Field(7.0, gt=0, description="Working files of abandoned meetings are removed after this")
+
+    # what it says
+    log_level: LogLevel = Field("INFO", description="What the console shows: DEBUG, INFO, WARNING or ERROR")
+    log_format: Literal["text", "json"] = Field("text", description="`text`, or `json` for machines")
+    log_dir: Path = Field(Path("logs"), description="Where the log files are")
+
+    # for administrators: from the environment or .env.admin, and never known to a running worker
+    supabase_admin_key: SecretStr | None = Field(
+        None, description="In .env.admin: secret or service_role key for `enqueue`, `list` and other commands of people"
+    )
+    supabase_db_url: OwnersDatabaseUrl | None = Field(
+        None, description="In .env.admin: postgresql:// address of the project's database, for `migrate`"
+    )
+    supabase_jwt_secret: SecretStr | None = Field(
+        None, description="In .env.admin: the project's legacy JWT secret, for `token`"
+    )
+
+    @property
+    def display_name(self) -> str:
+        return self.worker_name or self.worker_id or ""
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be seen in a log."""
+        kept = [
+            self.supabase_key,
+            self.supabase_worker_token,
+            self.supabase_admin_key,
+            self.supabase_jwt_secret,
+            self.hf_token,
+        ]
+        passwords = [word for url in (self.database_url, self.supabase_db_url) if url for word in passwords_in(url)]
+        return tuple(word for word in [*(s.get_secret_value() for s in kept if s), *passwords] if word)
+
+
+def passwords_in(url: SecretStr) -> set[str]:
+    """The password of a postgresql:// address as it is written there, and as the server gets it."""
+    text = url.get_secret_value()
+    query = parse_qs(text.partition("?")[2]).get("password", [])
+    found = _PASSWORD.match(text.partition("?")[0])
+    written = [*query, *([found[1]] if found else [])]
+    return {spelling for word in written for spelling in (word, unquote(word)) if spelling}
+
+
+VARIABLES: dict[str, str] = {name.upper(): name for name in Settings.model_fields}
+
+ADMIN_VARIABLES = frozenset({"SUPABASE_ADMIN_KEY", "SUPABASE_DB_URL", "SUPABASE_JWT_SECRET"})
+"""Never in .env, which a service reads: a lab PC must not hold what rules the whole project."""
