@@ -11,19 +11,20 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from worker import __version__
+from worker.app_access import project_access
 from worker.app_children import ChildObjects, build_stages, child_objects, num_engines
 from worker.app_database import opened_store
+from worker.app_recordings import opened_storage
 from worker.config import Settings
-from worker.exceptions import AudioMissingError
-from worker.models import NewMeeting, SpeakerTurn, TranscriptSegment, WorkerInfo
-from worker.ports import Observer, Storage, Store
+from worker.models import SpeakerTurn, TranscriptSegment, WorkerInfo
+from worker.ports import Fetcher, Observer, Storage, Store
 from worker.scores import Scores
 
 if TYPE_CHECKING:
@@ -41,29 +42,12 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-def storage_of(settings: Settings) -> Storage:
-    from worker.adapters.storage_local import LocalStorage
-
-    return LocalStorage(settings.storage_dir)
-
-
-# --- enqueueing --------------------------------------------------------------------------------------------------
-
-
-async def enqueue(settings: Settings, store: Store, file: Path, meeting: Callable[[UUID, str], NewMeeting]) -> UUID:
-    """Keep a copy of the recording, then insert the row: a worker never sees a row without its file."""
-    if not file.is_file():
-        raise AudioMissingError(f"There is no file {file}.")
-    meeting_id = uuid.uuid4()
-    audio_path = f"lab/{meeting_id}/audio{file.suffix.lower()}"
-    await storage_of(settings).put(file, audio_path)
-    return await store.enqueue(meeting(meeting_id, audio_path))
-
-
 # --- the worker --------------------------------------------------------------------------------------------------
 
 
-def build_worker(settings: Settings, store: Store, stages: ChildStages, observe: Observer) -> PCWorker:
+def build_worker(
+    settings: Settings, store: Store, storage: Storage, web: Fetcher, stages: ChildStages, observe: Observer
+) -> PCWorker:
     from worker.adapters.system_info import read_system_info
     from worker.daemon import Pace, PCWorker
     from worker.pipeline import Limits, Pipeline
@@ -87,7 +71,7 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
     return PCWorker(
         info=info,
         store=store,
-        pipeline=Pipeline(storage_of(settings), storage_of(settings), stages, observe, clock, limits),
+        pipeline=Pipeline(storage, web, stages, observe, clock, limits),
         temp_dir=settings.audio_temp_dir,
         observe=observe,
         clock=clock,
@@ -114,16 +98,35 @@ async def run_worker(
     from worker.adapters.host_lock import worker_id_lock
 
     with worker_id_lock(settings.worker_id or ""):
-        async with opened_store(settings) as store:
+        async with opened_store(settings) as store, opened_storage(settings) as storage:
             stages = build_stages(settings, objects or child_objects(settings))
             watchers = [*observers]
-            worker = build_worker(settings, store, stages, _all_of(watchers))
+            worker = build_worker(settings, store, storage, storage, stages, _all_of(watchers))
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:
-                    return await worker.run(once=once)
+                    async with _expiry_watched(settings, _all_of(watchers)):
+                        return await worker.run(once=once)
                 finally:
                     await stages.close()
+
+
+@asynccontextmanager
+async def _expiry_watched(settings: Settings, observe: Observer) -> AsyncIterator[None]:
+    access = project_access(settings)
+    if access is None:
+        yield
+        return
+    from worker.key_expiry import watch_expiry
+
+    watch = asyncio.create_task(
+        watch_expiry(access.by_variable, observe, SystemClock(), time.time), name="expiry of keys"
+    )
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])
 
 
 async def score(

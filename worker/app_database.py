@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.app_access import project_access
 from worker.config import Settings
 from worker.exceptions import ConfigurationError, PCWorkerException
 from worker.ports import Store
@@ -29,6 +30,16 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 
     Raises ConfigurationError when the settings name none.
     """
+    access = project_access(settings)
+    if access is not None:
+        from worker.adapters.store_supabase import SupabaseStore
+
+        supabase = SupabaseStore(access.url, access.key.get_secret_value(), worker_token=access.token_text)
+        try:
+            yield supabase
+        finally:
+            await supabase.close()
+        return
     from worker.adapters.store_postgres import PostgresStore
 
     async with _database(settings) as dsn:
@@ -82,8 +93,7 @@ def embedded_folder(url: str) -> Path | None:
 def _database_url(settings: Settings) -> str:
     if settings.database_url is None:
         raise ConfigurationError(
-            "SUPABASE_URL: this version does not speak to Supabase yet. Set DATABASE_URL to a Postgres instead "
-            "(DATABASE_URL=embedded for one of its own on this PC)."
+            "DATABASE_URL: not set. Set it to a Postgres, or to `embedded` for one of its own on this PC."
         )
     return settings.database_url.get_secret_value()
 

@@ -134,35 +134,41 @@ def demo(
 
 @cli.command()
 def enqueue(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings: any audio or video format.")],
+    recordings: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Audio or video files of any format, or https:// addresses.")
+    ],
     title: Annotated[str | None, typer.Option(help="Title; the file's name if not given.")] = None,
+    user: Annotated[UUID | None, typer.Option(help="Id of the user who owns it; the lab's if not given.")] = None,
     language: Annotated[str | None, typer.Option(help="Spoken language, such as en; found out if not given.")] = None,
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     min_speakers: Annotated[int | None, typer.Option(min=1, help="At least so many people speak.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, help="At most so many people speak.")] = None,
 ) -> None:
     """Put recordings into the queue; prints the id of each meeting."""
-    from worker import app
+    from worker import app_recordings
     from worker.models import NewMeeting
+    from worker.progress import CopyBar
 
     if min_speakers and max_speakers and min_speakers > max_speakers:
         raise typer.BadParameter("--min-speakers is greater than --max-speakers.")
+    asked = NewMeeting(
+        title=title or "",
+        user_id=user,
+        language=language,
+        priority=priority,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+    )
 
     async def work(settings: Settings, store: Store) -> None:
-        for file in files:
-
-            def asked_for(meeting_id: UUID, audio_path: str, file: Path = file) -> NewMeeting:
-                return NewMeeting(
-                    id=meeting_id,
-                    title=title or file.name,
-                    audio_path=audio_path,
-                    language=language,
-                    priority=priority,
-                    min_speakers=min_speakers,
-                    max_speakers=max_speakers,
-                )
-
-            typer.echo(await app.enqueue(settings, store, file, asked_for))
+        for recording in recordings:
+            if app_recordings.is_url(recording):
+                meeting_id = await app_recordings.enqueue_url(store, recording, asked)
+            else:
+                file = Path(recording)
+                with CopyBar(_console(stderr=True), file.name) as bar:
+                    meeting_id = await app_recordings.enqueue_file(settings, store, file, asked, report=bar)
+            typer.echo(meeting_id)
 
     _with_store(work)
 
@@ -192,7 +198,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the queue, the workers, and what each is doing."""
     from worker import views
 
-    state = _with_store(lambda _, store: store.status())
+    state = _with_store(lambda _, store: store.status(), with_any_key=True)
     if as_json:
         _print_json(state.model_dump(mode="json"))
     else:
@@ -263,11 +269,12 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def _with_store(work: Callable[[Settings, Store], Awaitable[T]]) -> T:
+def _with_store(work: Callable[[Settings, Store], Awaitable[T]], *, with_any_key: bool = False) -> T:
+    """`with_any_key`: a PC that may only run the worker may do this too."""
     from worker import app_database
     from worker.config import Need, load_settings
 
-    settings = load_settings([Need.DATABASE])
+    settings = load_settings([Need.DATABASE if with_any_key else Need.PEOPLE])
 
     async def opened() -> T:
         async with app_database.opened_store(settings) as store:

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
-from worker import app, app_database
+from worker import app, app_database, app_recordings
 from worker.config import Need, Settings, load_settings
 from worker.events import MeetingFailed
 from worker.exceptions import ConfigurationError
@@ -72,11 +71,10 @@ async def run(settings: Settings, recording: Recording, observers: Iterable[Obse
     A worker would try a failed meeting again, for a day if a model cannot be had; who watches a demo wants to know now.
     """
 
-    def asked_for(meeting_id: UUID, audio_path: str) -> NewMeeting:
-        return NewMeeting(id=meeting_id, title=recording.title, audio_path=audio_path)
-
     async with app_database.opened_store(settings) as store:
-        meeting_id = await app.enqueue(settings, store, recording.audio, asked_for)
+        meeting_id = await app_recordings.enqueue_file(
+            settings, store, recording.audio, NewMeeting(title=recording.title)
+        )
         await app.run_worker(
             settings,
             once=True,

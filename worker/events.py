@@ -54,6 +54,18 @@ class StoreRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyExpiring(Event):
+    """
+    A key of the project ends soon, or has ended. `variable` is its setting, `expires_on` a day (2026-12-31, UTC);
+    `days_left` counts whole days: 0 on the last one, negative afterwards.
+    """
+
+    variable: str
+    expires_on: str
+    days_left: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeetingEvent(Event):
     meeting_id: UUID
 

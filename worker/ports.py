@@ -39,6 +39,10 @@ Report = Callable[[float], None]
 """Called with the finished part of a stage, in [0, 1]; cheap, and never fails."""
 
 
+def unheard(_progress: float) -> None:
+    """The Report of a caller that does not listen."""
+
+
 class Store(Protocol):
     """
     The queue and its results. All behaviour lives in SQL functions; an implementation only carries calls there.
@@ -106,7 +110,7 @@ class Fetcher(Protocol):
 class Storage(Fetcher, Protocol):
     """Where recordings lie."""
 
-    async def put(self, source: Path, audio_path: str) -> None:
+    async def put(self, source: Path, audio_path: str, *, report: Report = unheard) -> None:
         """Keep a copy of `source` under `audio_path`, complete or not at all. Raises as `fetch` does."""
         ...
 

@@ -1,4 +1,4 @@
-"""Progress bars from events: one line per stage of each meeting. Draws only while it is live."""
+"""Progress bars: one line per stage of each meeting, from events; one for a copy. They draw only while live."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Self
 from uuid import UUID
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from worker import events
@@ -18,14 +19,7 @@ class ProgressBars:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bars = _bars(console)
         self._tasks: dict[tuple[UUID, Stage], TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -56,3 +50,32 @@ class ProgressBars:
             self._bars.update(self._tasks.pop((meeting_id, stage)), completed=1.0)
         if not self._console.is_terminal:
             self._console.print(f"{stage:<12} {'kept from before' if reused else f'{seconds:.1f} s'}")
+
+
+class CopyBar:
+    """A Report that draws how far a copy is; nothing on a console that is no terminal."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._bars = _bars(console)
+        self._task = self._bars.add_task(escape(name), total=1.0)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, progress: float) -> None:
+        self._bars.update(self._task, completed=progress)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

@@ -55,6 +55,13 @@ async def fetch(storage: Storage, audio_path: str, target: Path, *, max_bytes: i
     return shares
 
 
+async def test_a_copy_reports_how_far_it_is(storage: Storage, source: Path) -> None:
+    shares: list[float] = []
+    await storage.put(source, "a.wav", report=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
 @pytest.mark.parametrize(
     "audio_path",
     ["a.wav", "lab/2024/a b.wav", "user-1/Größe 会议.m4a", "lab/.hidden", "a..b/c...wav", "-x", "a+b&c=d.mp3"],

@@ -27,7 +27,7 @@ from worker.exceptions import (
     PCWorkerException,
     SupabaseStorageError,
 )
-from worker.ports import Report
+from worker.ports import Report, unheard
 
 BLOCK_BYTES = 1 << 20
 
@@ -57,18 +57,23 @@ class LocalStorage:
         await in_thread(work)
         report(1.0)
 
-    async def put(self, source: Path, audio_path: str) -> None:
+    async def put(self, source: Path, audio_path: str, *, report: Report = unheard) -> None:
         """See `ports.Storage`. A recording that already has this name is replaced."""
         parts = split_audio_path(audio_path)
+        loop = asyncio.get_running_loop()
+
+        def copied(share: float) -> None:
+            loop.call_soon_threadsafe(report, share)
 
         def work(stopped: Event) -> None:
             if not source.is_file():
                 raise AudioMissingError
             folder = self._folder_for(parts)
             with source.open("rb") as file, appearing(folder / parts[-1]) as part:
-                copy(file.fileno(), part, sys.maxsize, lambda _: None, stopped)
+                copy(file.fileno(), part, sys.maxsize, copied, stopped)
 
         await in_thread(work)
+        report(1.0)
 
     @contextmanager
     def _opened(self, parts: tuple[str, ...]) -> Iterator[int]:

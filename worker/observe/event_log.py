@@ -69,6 +69,10 @@ class EventLog:
                 logger.warning("store_unavailable", extra={"fields": fields})
             case events.StoreRecovered(call):
                 self._info("store_recovered", call=call)
+            case events.KeyExpiring(variable, expires_on, days_left):
+                level = logging.WARNING if days_left > 0 else logging.ERROR
+                fields = {"variable": variable, "expires_on": expires_on, "days_left": days_left}
+                logger.log(level, "key_expiring", extra={"fields": fields})
             case events.ResultReplayed(meeting_id, outcome):
                 self._info("result_replayed", meeting_id=str(meeting_id), outcome=outcome)
             case _:

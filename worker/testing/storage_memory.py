@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.audio_paths import split_audio_path
 from worker.exceptions import AudioMissingError, AudioTooBigError
-from worker.ports import Report
+from worker.ports import Report, unheard
 
 
 class MemoryStorage:
@@ -27,8 +27,9 @@ class MemoryStorage:
         part.replace(target)
         report(1.0)
 
-    async def put(self, source: Path, audio_path: str) -> None:
+    async def put(self, source: Path, audio_path: str, *, report: Report = unheard) -> None:
         split_audio_path(audio_path)
         if not source.is_file():
             raise AudioMissingError
         self.recordings[audio_path] = source.read_bytes()
+        report(1.0)
