@@ -145,7 +145,21 @@ async def test_tokens_grow_with_every_claim(world: QueueWorld) -> None:
     assert tokens == sorted(set(tokens))
 
 
-@pytest.mark.parametrize("path", ["{other}/a.wav", "a.wav", "{owner}", "{owner}/../{other}/a.wav", "{owner}/a/.."])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{other}/a.wav",
+        "a.wav",
+        "{owner}",
+        "{owner}/../{other}/a.wav",
+        "{owner}/a/..",
+        "{owner}/%2e%2e/{other}/a.wav",
+        "{owner}/..\\{other}\\a.wav",
+        "{owner}/./a.wav",
+        "{owner}//a.wav",
+        "{owner}/a\n.wav",
+    ],
+)
 async def test_a_path_outside_its_owners_folder_fails_at_claim(world: QueueWorld, path: str) -> None:
     """Else one could have another's recording transcribed; the next meeting is claimed instead."""
     w1, owner = await world.worker(), uuid4()

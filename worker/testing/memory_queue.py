@@ -194,8 +194,8 @@ class MemoryQueue:
         meeting = self.meetings[meeting_id].value
         if meeting.user_id is None or meeting.audio_path is None:
             return False
-        leads_up = re.search(r"(^|/)\.\.(/|$)", meeting.audio_path) is not None
-        return leads_up or not meeting.audio_path.startswith(f"{meeting.user_id}/")
+        is_odd = re.search(r"(^|/)\.{0,2}(/|$)|[\\%\x00-\x1f\x7f]", meeting.audio_path) is not None
+        return is_odd or not meeting.audio_path.startswith(f"{meeting.user_id}/")
 
     def lease(self, job: Job, worker_id: str, instance_id: UUID, claim_id: UUID) -> None:
         now = self.now()
