@@ -21,10 +21,10 @@ from worker import __version__
 from worker.app_access import project_access
 from worker.app_children import ChildObjects, build_stages, child_objects, num_engines
 from worker.app_database import opened_store
-from worker.app_recordings import opened_storage
+from worker.app_recordings import storage_of, web_of
 from worker.config import Settings
 from worker.models import SpeakerTurn, TranscriptSegment, WorkerInfo
-from worker.ports import Fetcher, Observer, Storage, Store
+from worker.ports import Observer, Store
 from worker.scores import Scores
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ class SystemClock:
 # --- the worker --------------------------------------------------------------------------------------------------
 
 
-def build_worker(
-    settings: Settings, store: Store, storage: Storage, web: Fetcher, stages: ChildStages, observe: Observer
-) -> PCWorker:
+def build_worker(settings: Settings, store: Store, stages: ChildStages, observe: Observer) -> PCWorker:
     from worker.adapters.system_info import read_system_info
     from worker.daemon import Pace, PCWorker
     from worker.pipeline import Limits, Pipeline
@@ -71,7 +69,7 @@ def build_worker(
     return PCWorker(
         info=info,
         store=store,
-        pipeline=Pipeline(storage, web, stages, observe, clock, limits),
+        pipeline=Pipeline(storage_of(settings), web_of(settings), stages, observe, clock, limits),
         temp_dir=settings.audio_temp_dir,
         observe=observe,
         clock=clock,
@@ -98,10 +96,10 @@ async def run_worker(
     from worker.adapters.host_lock import worker_id_lock
 
     with worker_id_lock(settings.worker_id or ""):
-        async with opened_store(settings) as store, opened_storage(settings) as storage:
+        async with opened_store(settings) as store:
             stages = build_stages(settings, objects or child_objects(settings))
             watchers = [*observers]
-            worker = build_worker(settings, store, storage, storage, stages, _all_of(watchers))
+            worker = build_worker(settings, store, stages, _all_of(watchers))
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
@@ -14,28 +12,29 @@ from worker.app_access import project_access
 from worker.config import Settings
 from worker.exceptions import AudioMissingError, AudioTooBigError, AudioUrlRefusedError
 from worker.models import NewMeeting
-from worker.ports import Report, Storage, Store, unheard
+from worker.ports import Fetcher, Report, Storage, Store, unheard
 
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]*://")
 _MAX_EXTENSION = 8
 
 
-@asynccontextmanager
-async def opened_storage(settings: Settings) -> AsyncIterator[Storage]:
-    """The bucket of the project that the settings name, or the folder standing in for it."""
+def storage_of(settings: Settings) -> Storage:
+    """The bucket of the project that the settings name, or the folder standing in for it. Nothing is opened yet."""
     access = project_access(settings)
     if access is None:
         from worker.adapters.storage_local import LocalStorage
 
-        yield LocalStorage(settings.storage_dir)
-        return
+        return LocalStorage(settings.storage_dir)
     from worker.adapters.storage_supabase import SupabaseStorage
 
-    storage = SupabaseStorage(access.url, access.key.get_secret_value(), worker_token=access.token_text)
-    try:
-        yield storage
-    finally:
-        await storage.close()
+    return SupabaseStorage(access.url, access.key.get_secret_value(), worker_token=access.token_text)
+
+
+def web_of(settings: Settings) -> Fetcher:
+    """Brings recordings from the addresses in `audio_url`."""
+    from worker.adapters.fetch_url import UrlFetcher
+
+    return UrlFetcher(allow_private=settings.allow_private_audio_urls)
 
 
 # --- enqueueing --------------------------------------------------------------------------------------------------
@@ -67,8 +66,7 @@ async def enqueue_file(
         )
     meeting_id = uuid.uuid4()
     audio_path = audio_path_of(file.name, meeting_id, asked.user_id)
-    async with opened_storage(settings) as storage:
-        await storage.put(file, audio_path, report=report)
+    await storage_of(settings).put(file, audio_path, report=report)
     placed = {"id": meeting_id, "audio_path": audio_path, "title": asked.title or file.name}
     return await store.enqueue(asked.model_copy(update=placed))
 

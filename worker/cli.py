@@ -260,6 +260,42 @@ def migrate(
     people.print("The database is up to date.")
 
 
+@cli.command()
+def token(
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it lasts.")] = 365,
+    signing_key: Annotated[
+        Path | None, typer.Option(help="Private key (JWK) that was imported into the project, instead of its secret.")
+    ] = None,
+) -> None:
+    """Mint the worker token with which a PC needs no master key: for an administrator; prints nothing but the token."""
+    from worker import app_tokens
+
+    if signing_key is not None:
+        minted = app_tokens.token_by_signing_key(signing_key, days=days)
+    else:
+        minted = app_tokens.token_by_secret(_jwt_secret(), days=days)
+    signed_by = f"key {minted.key_id}" if minted.key_id else "the legacy secret"
+    _console(stderr=True).print(
+        f"Role {minted.role}, expires on {minted.expires_on}, signed by {signed_by} ({minted.algorithm}). "
+        "Put it into the PC's .env as SUPABASE_WORKER_TOKEN, and the project's publishable key as SUPABASE_KEY."
+    )
+    typer.echo(minted.text)
+
+
+def _jwt_secret() -> str:
+    """From the settings; else asked for, and not shown."""
+    from worker.config import load_settings
+
+    secret = load_settings().supabase_jwt_secret
+    if secret is not None:
+        return secret.get_secret_value()
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "SUPABASE_JWT_SECRET: not set. Put the project's legacy JWT secret into .env.admin, or give --signing-key."
+        )
+    return str(typer.prompt("The project's legacy JWT secret (not shown)", hide_input=True, err=True)).strip()
+
+
 # --- what the commands share -------------------------------------------------------------------------------------
 
 
