@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
 from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, make_template, postgres_world
+from tests.support.supabase_stack import SupabaseStack
+from tests.support.supabase_world import still_stack, supabase_world
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +25,25 @@ def queue_dsn(server_dsn: str) -> str:
     return make_template(server_dsn)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(scope="session")
+def queue_stack(server_dsn: str) -> Iterator[SupabaseStack]:
+    """The same as a Supabase project, with PostgREST and its gateway."""
+    with still_stack(server_dsn) as stack:
+        yield stack
+
+
+@pytest.fixture(params=["memory", "postgres", "supabase-service", "supabase-worker"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
     """The queue under test: every rule holds for each store."""
     if request.param == "memory":
         yield MemoryWorld()
-        return
-    async with postgres_world(request.getfixturevalue("queue_dsn")) as world:
-        yield world
+    elif request.param == "postgres":
+        async with postgres_world(request.getfixturevalue("queue_dsn")) as world:
+            yield world
+    else:
+        credentials = request.param.removeprefix("supabase-")
+        async with supabase_world(request.getfixturevalue("queue_stack"), credentials) as world:
+            yield world
 
 
 @pytest.fixture

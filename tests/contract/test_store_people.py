@@ -28,7 +28,7 @@ async def test_a_new_meeting_is_pending_and_keeps_what_was_asked(world: QueueWor
         hotwords="gluon, meson",
         priority=3,
     )
-    meeting_id = await world.store.enqueue(asked)
+    meeting_id = await world.enqueue(**asked.model_dump())
     claim = await world.claim(await world.worker())
     assert claim.meeting.model_dump(include=set(NewMeeting.model_fields)) == asked.model_dump() | {"id": meeting_id}
 

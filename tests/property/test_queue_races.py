@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.queue_values import failure, result, worker_info
 from tests.support.queue_worlds import PostgresWorld
-from worker.adapters.store_postgres import PostgresStore
 from worker.exceptions import FailureKind, SupabaseQueryError
 from worker.models import Beat, Claim, MeetingStatus, NewMeeting, Stage, WorkerInfo
+from worker.ports import Store
 
 NUM_STEPS = 120
 
@@ -22,7 +22,7 @@ NUM_STEPS = 120
 class BusyWorker:
     """Claims, works, loses answers, restarts; each with a connection of its own."""
 
-    def __init__(self, name: str, store: PostgresStore, random: Random) -> None:
+    def __init__(self, name: str, store: Store, random: Random) -> None:
         self.name, self.store, self.random = name, store, random
         self.info: WorkerInfo = worker_info(name)
         self.held: list[Claim] = []
@@ -95,7 +95,7 @@ async def meddle(world: PostgresWorld, random: Random, *, in_bulk: bool) -> None
                 raise
 
 
-async def one_act(world: PostgresWorld, store: PostgresStore, act: str, meeting_id: UUID) -> None:
+async def one_act(world: PostgresWorld, store: Store, act: str, meeting_id: UUID) -> None:
     if act == "cancel":
         await store.cancel(meeting_id)
     elif act == "retry":

@@ -220,7 +220,7 @@ class PostgresWorld(QueueWorld):
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self._stores: list[PostgresStore] = []
+        self._stores: list[Store] = []
         self.store = self.another_store()
         self.admin: psycopg.Connection[dict[str, Any]] = psycopg.connect(dsn, autocommit=True, row_factory=dict_row)
 
@@ -229,10 +229,13 @@ class PostgresWorld(QueueWorld):
             await store.close()
         self.admin.close()
 
-    def another_store(self) -> PostgresStore:
-        store = PostgresStore(self.dsn, application_name="contract test")
+    def another_store(self) -> Store:
+        store = self.new_store()
         self._stores.append(store)
         return store
+
+    def new_store(self) -> Store:
+        return PostgresStore(self.dsn, application_name="contract test")
 
     def advance(self, seconds: float) -> None:
         self.admin.execute("update pc_worker.test_clock set at = at + make_interval(secs => %s)", [seconds])
@@ -317,7 +320,7 @@ class PostgresWorld(QueueWorld):
 
 TEMPLATE = "pcw_template"
 
-_STILL_CLOCK = f"""
+STILL_CLOCK = f"""
 create table pc_worker.test_clock (at timestamptz not null);
 insert into pc_worker.test_clock values ('{EPOCH.isoformat()}');
 create or replace function pc_worker.now() returns timestamptz language sql volatile set search_path = ''
@@ -343,7 +346,7 @@ def make_template(server_dsn: str) -> str:
     with fresh_database(server_dsn, name=TEMPLATE, keep=True) as dsn:
         migrate(dsn)
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(_STILL_CLOCK.encode())
+            connection.execute(STILL_CLOCK.encode())
     with fresh_database(server_dsn, template=TEMPLATE, keep=True) as dsn:
         return dsn
 

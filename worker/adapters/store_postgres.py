@@ -45,17 +45,7 @@ select to_jsonb(m) from public.meetings m
  order by m.created_at desc, m.id limit %(limit)s
 """
 
-_MEETING_DETAIL = """
-select jsonb_build_object(
-    'meeting', to_jsonb(m),
-    'segments', (select coalesce(jsonb_agg(to_jsonb(s) order by s.segment_index), '[]')
-                   from public.transcript_segments s where s.meeting_id = m.id),
-    'speakers', (select coalesce(jsonb_agg(to_jsonb(ms) || jsonb_build_object('name', p.name) order by ms.label), '[]')
-                   from public.meeting_speakers ms left join public.speakers p on p.id = ms.speaker_id
-                  where ms.meeting_id = m.id),
-    'summary', (select to_jsonb(y) from public.meeting_summaries y where y.meeting_id = m.id))
-  from public.meetings m where m.id = %(id)s
-"""
+_MEETING_DETAIL = "select public.meeting_detail_v1(%(id)s)"
 
 
 class PostgresStore(StoreFunctions):

@@ -8,6 +8,7 @@ thousand of them. Fields that a newer database adds to an answer are ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -51,7 +52,7 @@ def storable(value: Any) -> Any:
         return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
-    if isinstance(value, float) and value != value:  # NaN has no place in JSON
+    if isinstance(value, float) and not isfinite(value):  # NaN and infinity have no place in JSON
         return None
     return value
 
