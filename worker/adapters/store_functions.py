@@ -39,7 +39,7 @@ class StoreFunctions(ABC):
         """
 
     async def register(self, worker: WorkerInfo) -> Registration:
-        payload = wire.worker_payload(worker, [migration.name for migration in migrations()])
+        payload = wire.worker_payload(worker, _known_migrations())
         answer = await self.call(
             "worker_register_v1", p_worker_id=worker.worker_id, p_instance_id=worker.instance_id, p_worker=payload
         )
@@ -93,9 +93,18 @@ class StoreFunctions(ABC):
     async def status(self) -> FleetStatus:
         return wire.fleet_status(await self.call("worker_status_v1"))
 
+    async def schema(self) -> str | None:
+        """The difference to this worker's migrations in words; None when there is none."""
+        answer = await self.call("worker_schema_v1", p_known=_known_migrations())
+        return None if answer["outcome"] == "ok" else str(answer["message"])
+
     async def cancel(self, meeting_id: UUID) -> WriteAnswer:
         return wire.write_answer(await self.call("meeting_cancel_v1", p_meeting_id=meeting_id))
 
     async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
         answer = await self.call("meeting_retry_v1", p_meeting_id=meeting_id, p_replace_edits=replace_edits)
         return wire.write_answer(answer)
+
+
+def _known_migrations() -> list[str]:
+    return [migration.name for migration in migrations()]

@@ -265,6 +265,9 @@ class MemoryStore:
             summary=row.summary,
         )
 
+    async def schema(self) -> str | None:
+        return None
+
     async def status(self) -> FleetStatus:
         now = self.queue.now()
         due = [job.run_at for job in self.queue.pending() if job.run_at <= now]
