@@ -64,6 +64,7 @@ THIRD_PARTY = {
     "psycopg": {"adapters"},
     "tenacity": {"adapters"},
     **{name: {"adapters"} for name in ("supabase", "supabase_auth", "postgrest", "httpx")},
+    **{name: {"adapters"} for name in ("storage3", "aiohttp", "yarl")},
     "av": {"adapters"},
     "soxr": {"adapters"},
     "soundfile": {"adapters", "engine"},
