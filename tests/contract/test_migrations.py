@@ -143,7 +143,8 @@ def test_functions_keep_to_the_rules_that_postgrest_needs(empty_dsn: str) -> Non
         assert str(name).endswith("_v1")
         assert (returns_set, returns) == (False, "jsonb"), name
         assert set(parameters) <= {"text", "bigint", "double precision", "jsonb", "uuid"}, name  # type: ignore[call-overload]
-    pure = {"now", "seconds", "edited_sentence", "is_path_refused"}
+    words = {"span_in_words", "start_in_words", "finish_in_words"}
+    pure = {"now", "seconds", "edited_sentence", "is_path_refused", "seconds_left"} | words
     as_caller = {"meeting_detail_v1"}
     """Row policies apply to whoever calls it."""
     for _, name, is_definer, config, *_ in functions:
