@@ -40,14 +40,45 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
         finally:
             await supabase.close()
         return
+    async with _database(settings) as dsn, _postgres_store(settings, dsn) as store:
+        yield store
+
+
+@asynccontextmanager
+async def looked_at_store(settings: Settings) -> AsyncIterator[Store | None]:
+    """
+    The store as it is: nothing is started, created or migrated. None for an embedded Postgres that does not run.
+
+    Raises ConfigurationError when the settings name none.
+    """
+    folder = embedded_folder(settings.database_url.get_secret_value()) if settings.database_url else None
+    if folder is None:
+        async with opened_store(settings) as store:
+            yield store
+        return
+    from worker.adapters.embedded_postgres import EmbeddedPostgres
+
+    server = EmbeddedPostgres(folder)
+    if not await asyncio.to_thread(server.is_running):
+        yield None
+        return
+    dsn = await asyncio.to_thread(server.start)  # it runs: this makes us one of its users, until we leave
+    try:
+        async with _postgres_store(settings, dsn) as store:
+            yield store
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def _postgres_store(settings: Settings, dsn: str) -> AsyncIterator[Store]:
     from worker.adapters.store_postgres import PostgresStore
 
-    async with _database(settings) as dsn:
-        store = PostgresStore(dsn, application_name=f"pc-worker {settings.worker_id or 'command line'}")
-        try:
-            yield store
-        finally:
-            await store.close()
+    store = PostgresStore(dsn, application_name=f"pc-worker {settings.worker_id or 'command line'}")
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 @asynccontextmanager

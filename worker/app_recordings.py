@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
-from worker.app_access import project_access
+from worker.app_access import ProjectAccess, project_access
 from worker.config import Settings
 from worker.exceptions import AudioMissingError, AudioTooBigError, AudioUrlRefusedError
 from worker.models import NewMeeting
 from worker.ports import Fetcher, Report, Storage, Store, unheard
+
+if TYPE_CHECKING:
+    from worker.adapters.storage_supabase import SupabaseStorage
 
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]*://")
 _MAX_EXTENSION = 8
@@ -25,6 +29,10 @@ def storage_of(settings: Settings) -> Storage:
         from worker.adapters.storage_local import LocalStorage
 
         return LocalStorage(settings.storage_dir)
+    return bucket_of(access)
+
+
+def bucket_of(access: ProjectAccess) -> SupabaseStorage:
     from worker.adapters.storage_supabase import SupabaseStorage
 
     return SupabaseStorage(access.url, access.key.get_secret_value(), worker_token=access.token_text)

@@ -261,6 +261,21 @@ def migrate(
 
 
 @cli.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what keeps this PC's worker from working; changes nothing. Exit code 1 if something does."""
+    from worker import app_doctor, views
+
+    checks = _run(app_doctor.examine())
+    is_fit = all(check.state is not app_doctor.State.FAILED for check in checks)
+    if as_json:
+        _print_json({"ok": is_fit, "checks": [check._asdict() for check in checks]})
+    else:
+        _console().print(views.checks(checks))
+    if not is_fit:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@cli.command()
 def token(
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it lasts.")] = 365,
     signing_key: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -12,6 +13,9 @@ from rich.text import Text
 from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Stage, SummaryItem
 from worker.scores import Scores
 
+if TYPE_CHECKING:
+    from worker.app_doctor import Check
+
 COLOURS = {
     MeetingStatus.PENDING: "yellow",
     MeetingStatus.PROCESSING: "cyan",
@@ -19,6 +23,7 @@ COLOURS = {
     MeetingStatus.FAILED: "red",
     MeetingStatus.CANCELLED: "magenta",
 }
+CHECK_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 VOICES = ("cyan", "green", "yellow", "magenta", "blue", "red")
 
 
@@ -52,6 +57,14 @@ def meetings_table(meetings: Iterable[Meeting]) -> Table:
             Text(meeting.processed_by or ""),
             Text(meeting.error_code or ""),
         )
+    return table
+
+
+def checks(found: Iterable[Check]) -> Table:
+    """What the doctor found, one line each."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in found:
+        table.add_row(Text(check.state, style=CHECK_COLOURS[check.state]), Text(check.name), Text(check.sentence))
     return table
 
 
