@@ -89,13 +89,13 @@ def foreign_errors() -> tuple[type[Exception], ...]:
     """Every family of exceptions that a call can end with; what else there is would be a mistake of ours."""
     import httpx
     from postgrest import APIError
-    from supabase import SupabaseException, SyncSupabaseException
+    from supabase import AsyncSupabaseException, SyncSupabaseException
     from supabase_auth.errors import AuthError
 
-    ours = (APIError, SupabaseException, SyncSupabaseException, AuthError)
-    theirs = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+    of_supabase = (APIError, AsyncSupabaseException, SyncSupabaseException, AuthError)
+    of_httpx = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
     # ValueError holds those of json and pydantic; OSError holds TimeoutError
-    return (*ours, *theirs, ValueError, TypeError, OSError)
+    return (*of_supabase, *of_httpx, ValueError, TypeError, OSError)
 
 
 def mapped(error: BaseException) -> PCWorkerException:
@@ -103,7 +103,7 @@ def mapped(error: BaseException) -> PCWorkerException:
     import httpx
     from postgrest import APIError
     from pydantic import ValidationError
-    from supabase import SupabaseException, SyncSupabaseException
+    from supabase import AsyncSupabaseException, SyncSupabaseException
     from supabase_auth.errors import AuthError, AuthRetryableError
 
     cause = {"cause": type(error).__name__}
@@ -112,7 +112,7 @@ def mapped(error: BaseException) -> PCWorkerException:
             return of_answer(error.response)
         case APIError():
             return _judged(_number(error.code), error.code, error.message, error.hint, cause)
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | SupabaseException() | SyncSupabaseException():
+        case httpx.UnsupportedProtocol() | httpx.InvalidURL() | AsyncSupabaseException() | SyncSupabaseException():
             return ConfigurationError(NOT_AN_ADDRESS, **cause)
         case AuthError() if not isinstance(error, AuthRetryableError):
             return SupabaseAccessError(**cause)
@@ -129,7 +129,7 @@ def of_answer(response: httpx.Response) -> PCWorkerException:
     """Our error for an answer that is none of success, whose body has been read."""
     body = _object(response.content)
     code, message, hint = (_text(body.get(name)) for name in ("code", "message", "hint"))
-    details = {"status": response.status_code, "answer_code": code, "cause": message}
+    details = {"status": response.status_code, "answer_code": code, "cause": message or "no words"}
     return _judged(response.status_code, code, message, hint, details, is_json=bool(body))
 
 
