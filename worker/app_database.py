@@ -16,6 +16,7 @@ from worker.ports import Store
 
 if TYPE_CHECKING:
     from worker.adapters.embedded_postgres import EmbeddedPostgres
+    from worker.adapters.migrate_postgres import Migrated
 
 logger = logging.getLogger(__name__)
 
@@ -83,19 +84,29 @@ async def _postgres_store(settings: Settings, dsn: str) -> AsyncIterator[Store]:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[str]:
+    """The database that DATABASE_URL names; an embedded one is brought up to date first."""
+    from worker.adapters.migrate_postgres import migrate
+
     url = _database_url(settings)
+    async with _served(url) as dsn:
+        if embedded_folder(url) is not None:
+            await asyncio.to_thread(migrate, dsn)
+        yield dsn
+
+
+@asynccontextmanager
+async def _served(url: str) -> AsyncIterator[str]:
+    """An embedded Postgres runs for as long as it is used; any other is somebody else's to run."""
     folder = embedded_folder(url)
     if folder is None:
         yield url
         return
     from worker.adapters.embedded_postgres import EmbeddedPostgres
-    from worker.adapters.migrate_postgres import migrate
 
     server = EmbeddedPostgres(folder)
     dsn = await asyncio.to_thread(server.start)
     revival = asyncio.create_task(_revive(server), name="embedded postgres")
     try:
-        await asyncio.to_thread(migrate, dsn)
         yield dsn
     finally:
         revival.cancel()
@@ -129,19 +140,34 @@ def _database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database up to date; the names of the migrations that were applied."""
+async def migrate(settings: Settings, *, dry_run: bool = False) -> Migrated:
+    """
+    Bring the database up to date, as its owner: DATABASE_URL, or the project's SUPABASE_DB_URL.
+
+    Raises ConfigurationError when neither is set, or the two addresses of Supabase are of different projects; and what
+    migrate_postgres.migrate raises.
+    """
     from worker.adapters import migrate_postgres
 
-    url = _database_url(settings)
-    if embedded_folder(url) is None:
-        return await asyncio.to_thread(migrate_postgres.migrate, url)
-    async with _database(settings):  # migrates
-        return []
+    async with _served(_owners_url(settings)) as dsn:
+        return await asyncio.to_thread(migrate_postgres.migrate, dsn, dry_run=dry_run)
+
+
+def _owners_url(settings: Settings) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    if settings.supabase_db_url is None:
+        raise ConfigurationError("SUPABASE_DB_URL: not set. Put the address of the project's database into .env.admin.")
+    url = settings.supabase_db_url.get_secret_value()
+    if settings.supabase_url is not None:
+        from worker.adapters.migrate_address import refuse_other_project
+
+        refuse_other_project(url, settings.supabase_url)
+    return url
 
 
 def migration_script() -> str:
-    """All migrations as one SQL script."""
+    """All migrations as one SQL script, for a database that has none of them."""
     from worker.adapters import migrate_postgres
 
     return migrate_postgres.script()

@@ -244,20 +244,34 @@ def cancel(meeting_id: MeetingId) -> None:
 
 @cli.command()
 def migrate(
-    print_sql: Annotated[bool, typer.Option("--print", help="Print the SQL instead of running it.")] = False,
+    print_sql: Annotated[
+        bool, typer.Option("--print", help="Print the SQL, for the SQL editor of a new project, instead of running it.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try it, say what would be done, and undo it.")] = False,
 ) -> None:
-    """Bring the database up to date."""
+    """
+    Bring the database up to date. Tables of our names that are there are adopted: their rows and columns stay.
+
+    Of a Supabase project it takes the address of the session pooler (dashboard: Connect, Session pooler; port 5432) as
+    SUPABASE_DB_URL, from the environment or .env.admin. The direct address will do where there is IPv6, the
+    transaction pooler (port 6543) will not.
+    """
     from worker import app_database
     from worker.config import Need, load_settings
 
     if print_sql:
         typer.echo(app_database.migration_script())
         return
-    applied = _run(app_database.migrate(load_settings([Need.DATABASE])))
-    people = _console(stderr=True)
-    for name in applied:
-        people.print(f"applied {name}")
-    people.print("The database is up to date.")
+    done = _run(app_database.migrate(load_settings([Need.MIGRATION]), dry_run=dry_run))
+    would = "would be " if dry_run else ""
+    for name in done.applied:
+        typer.echo(f"{would}applied {name}", err=True)
+    for table in done.adopted:
+        typer.echo(f"{would}adopted {table}", err=True)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
+    undone = "Nothing was changed: this was a dry run." if done.applied else "The database is up to date."
+    typer.echo(undone if dry_run else "The database is up to date.", err=True)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,9 @@ import pytest
 
 from tests.support.queue_values import worker_info
 from tests.support.queue_worlds import fresh_database
-from worker.adapters.migrate_postgres import Migration, migrate, migrations, pending, script
+from tests.support.supabase_project import make_project
+from worker.adapters import migrate_postgres
+from worker.adapters.migrate_postgres import Migrated, Migration, migrate, migrations, pending, script
 from worker.adapters.store_postgres import PostgresStore
 from worker.exceptions import SchemaMismatchError, SupabaseConnectionError, SupabaseQueryError
 
@@ -53,9 +56,9 @@ def schema(dsn: str) -> list[tuple[object, ...]]:
 def test_an_empty_database_gets_every_migration_once(empty_dsn: str) -> None:
     """In order; the second run has nothing to do."""
     assert pending(empty_dsn) == NAMES == sorted(NAMES)
-    assert migrate(empty_dsn) == NAMES
+    assert migrate(empty_dsn) == Migrated(applied=tuple(NAMES))
     assert pending(empty_dsn) == []
-    assert migrate(empty_dsn) == []
+    assert migrate(empty_dsn) == Migrated()
 
 
 def test_looking_changes_nothing(empty_dsn: str) -> None:
@@ -68,7 +71,7 @@ def test_two_migrators_at_once_take_turns(empty_dsn: str) -> None:
     """Two PCs start at the same moment: one migrates, the other finds it done."""
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(lambda _: migrate(empty_dsn), range(4)))
-    assert sorted(results) == [[], [], [], NAMES]
+    assert sorted(done.applied for done in results) == [(), (), (), tuple(NAMES)]
 
 
 def test_a_changed_migration_is_refused_by_name(empty_dsn: str) -> None:
@@ -95,7 +98,46 @@ def test_a_migration_that_fails_leaves_no_trace(empty_dsn: str) -> None:
     with pytest.raises(SupabaseQueryError):
         migrate(empty_dsn, [good, Migration("0002_bad", bad)])
     assert run(empty_dsn, "select to_regclass('good') is null, to_regclass('half') is null") == [(False, True)]
-    assert migrate(empty_dsn, [good, Migration("0002_bad", "create table half ();")]) == ["0002_bad"]
+    mended = Migration("0002_bad", "create table half ();")
+    assert migrate(empty_dsn, [good, mended]).applied == ("0002_bad",)
+
+
+def test_what_the_database_refuses_is_said(empty_dsn: str) -> None:
+    """For the administrator at the command line: which thing, and that nothing was done."""
+    with pytest.raises(SupabaseQueryError, match='type "nonsense" does not exist. Nothing of this step was done'):
+        migrate(empty_dsn, [Migration("0001_bad", "create table half (x nonsense);")])
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(empty_dsn: str) -> None:
+    """It is tried for real and undone, so that it cannot promise what would fail."""
+    assert migrate(empty_dsn, dry_run=True) == Migrated(applied=tuple(NAMES))
+    assert run(empty_dsn, "select to_regnamespace('pc_worker'), to_regclass('public.meetings')") == [(None, None)]
+    migrate(empty_dsn, migrations()[:-1])
+    assert migrate(empty_dsn, dry_run=True).applied == (NAMES[-1],)
+    assert pending(empty_dsn) == [NAMES[-1]]
+
+
+def test_postgrest_is_told_to_read_the_schema_anew(empty_dsn: str) -> None:
+    """Else it would go on answering for the functions that it has seen. Also when nothing was to be done."""
+    with psycopg.connect(empty_dsn, autocommit=True) as listening:
+        listening.execute("listen pgrst")
+        for _ in range(2):
+            migrate(empty_dsn)
+            heard = [notice.payload for notice in listening.notifies(timeout=10, stop_after=1)]
+            heard += [notice.payload for notice in listening.notifies(timeout=0)]
+            assert heard[-1] == "reload schema"
+
+
+def test_a_table_in_use_is_waited_for_only_so_long(empty_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that waits for a lock would hold up everybody else who comes to the table."""
+    monkeypatch.setattr(migrate_postgres, "LOCK_TIMEOUT_S", 0.1)
+    steps = [Migration("0001_good", "create table used ();")]
+    migrate(empty_dsn, steps)
+    with psycopg.connect(empty_dsn) as busy:
+        busy.execute("lock table used")
+        with pytest.raises(SupabaseQueryError, match="using the tables"):
+            migrate(empty_dsn, [*steps, Migration("0002_more", "alter table used add column x text;")])
+    assert run(empty_dsn, "select count(*) from pc_worker.migrations") == [(1,)]
 
 
 def test_the_printed_script_makes_the_same_schema(empty_dsn: str, server_dsn: str) -> None:
@@ -105,6 +147,37 @@ def test_the_printed_script_makes_the_same_schema(empty_dsn: str, server_dsn: st
     with fresh_database(server_dsn) as migrated:
         migrate(migrated)
         assert schema(empty_dsn) == schema(migrated)
+
+
+def test_the_printed_script_works_for_the_owner_of_a_fresh_project(empty_dsn: str, server_dsn: str) -> None:
+    """Who is no superuser. It makes what `migrate` makes there, and PostgREST hears of it."""
+    owner = make_project(empty_dsn)
+    with psycopg.connect(owner, autocommit=True) as listening:
+        listening.execute("listen pgrst")
+        run(owner, script())
+        heard = [notice.payload for notice in listening.notifies(timeout=10, stop_after=1)]
+        assert "reload schema" in heard
+    assert pending(owner) == []
+    with fresh_database(server_dsn) as other:
+        migrate(make_project(other))
+        assert schema(empty_dsn) == schema(other)
+
+
+def test_the_printed_script_stops_where_the_worker_is_already(empty_dsn: str) -> None:
+    """Pasting it twice changes nothing, and says which command to use instead."""
+    run(empty_dsn, script())
+    before = schema(empty_dsn)
+    with pytest.raises(psycopg.errors.RaiseException, match="installed here already.*python -m worker migrate"):
+        run(empty_dsn, script())
+    assert schema(empty_dsn) == before
+
+
+def test_the_printed_script_stops_at_tables_of_our_names(empty_dsn: str) -> None:
+    """Adopting them takes a look at them first, which a script cannot."""
+    run(empty_dsn, "create table public.meetings (id bigint); create table public.speakers ()")
+    with pytest.raises(psycopg.errors.RaiseException, match="already: meetings, speakers.*python -m worker migrate"):
+        run(empty_dsn, script())
+    assert run(empty_dsn, "select to_regnamespace('pc_worker')") == [(None,)]
 
 
 def test_an_unreachable_database_is_a_connection_error(tmp_path: object) -> None:
@@ -140,7 +213,7 @@ def test_functions_keep_to_the_rules_that_postgrest_needs(empty_dsn: str) -> Non
     names = {str(function[1]) for function in public}
     assert len(names) == len(public)
     for _, name, _, _, returns_set, returns, parameters, _ in public:
-        assert str(name).endswith("_v1")
+        assert re.search(r"_v\d+$", str(name)), name
         assert (returns_set, returns) == (False, "jsonb"), name
         assert set(parameters) <= {"text", "bigint", "double precision", "jsonb", "uuid"}, name  # type: ignore[call-overload]
     words = {"span_in_words", "start_in_words", "finish_in_words"}
