@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
+from tests.support.fake_storage import FakeStorage
 from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, make_template, postgres_world
+from tests.support.storage_downloads import Downloads
 from tests.support.supabase_stack import SupabaseStack
 from tests.support.supabase_world import still_stack, supabase_world
 
@@ -51,3 +54,11 @@ async def postgres(queue_dsn: str) -> AsyncIterator[PostgresWorld]:
     """For what only a database can show."""
     async with postgres_world(queue_dsn) as world:
         yield world
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Iterator[Downloads]:
+    """A bucket of a fake Storage and a job folder."""
+    (tmp_path / "job").mkdir()
+    with FakeStorage() as fake:
+        yield Downloads(fake, tmp_path / "job")

@@ -13,8 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
@@ -27,6 +26,8 @@ T = TypeVar("T")
 
 BLOCK_BYTES = 1 << 20
 CHECKPOINT_BYTES = 64 << 20
+
+NOT_WRITABLE = "The recording cannot be written on this PC. Ask the administrator to check AUDIO_TEMP_DIR and its disk."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,46 +68,43 @@ class PartFile:
 
     def begin(self, identity: Identity) -> None:
         """Start with no bytes. Raises DiskFullError when there is no room for all of them."""
-        with typed_errors():
-            self._close()
-            self._note.unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
-            if identity.total_bytes and shutil.disk_usage(self._path.parent).free < identity.total_bytes:
-                raise DiskFullError
-            self._file = self._open(os.O_CREAT | os.O_EXCL)
+        self._close()
+        self._note.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        if identity.total_bytes and shutil.disk_usage(self._path.parent).free < identity.total_bytes:
+            raise DiskFullError
+        self._file = self._open(os.O_CREAT | os.O_EXCL)
         self._sha256 = hashlib.sha256()
         self.num_bytes = self._num_noted = 0
         self.identity = identity
 
     def append(self, block: bytes | bytearray) -> None:
-        with typed_errors():
-            file, rest = self._opened(), memoryview(block)
-            while rest:
-                rest = rest[file.write(rest) :]
-            self._sha256.update(block)
-            self.num_bytes += len(block)
-            if self.num_bytes - self._num_noted >= CHECKPOINT_BYTES:
-                self._checkpoint(file)
+        file, rest = self._opened(), memoryview(block)
+        while rest:
+            rest = rest[file.write(rest) :]
+        self._sha256.update(block)
+        self.num_bytes += len(block)
+        if self.num_bytes - self._num_noted >= CHECKPOINT_BYTES:
+            self._checkpoint(file)
 
     def sha256(self) -> str:
         """Of all bytes here, lower-case hex."""
-        with typed_errors():
-            self._opened()
+        self._opened()
         return self._sha256.hexdigest()
 
     def keep(self) -> None:
         """End here; the next attempt goes on."""
-        with typed_errors():
-            if self._file is not None:
-                self._checkpoint(self._file)
-            self._close()
+        if not self.num_bytes:
+            self.discard()
+        if self._file is not None:
+            self._checkpoint(self._file)
+        self._close()
 
     def discard(self) -> None:
         """End here, without a trace."""
-        with typed_errors():
-            self._close()
-            self._path.unlink(missing_ok=True)
-            self._note.unlink(missing_ok=True)
+        self._close()
+        self._path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
 
     def publish(self, modified_ns: int | None) -> None:
         """
@@ -115,15 +113,14 @@ class PartFile:
         Its modification time is `modified_ns`; without one it is made from the bytes, so that the same bytes get the
         same time.
         """
-        with typed_errors():
-            file = self._opened()
-            time_ns = int(self._sha256.hexdigest()[:8], 16) * 10**9 if modified_ns is None else modified_ns
-            os.utime(file.fileno(), ns=(time_ns, time_ns))
-            os.fsync(file.fileno())
-            self._close()
-            self._path.replace(self._target)
-            self._note.unlink(missing_ok=True)
-            sync_folder(self._target.parent)
+        file = self._opened()
+        time_ns = int(self._sha256.hexdigest()[:8], 16) * 10**9 if modified_ns is None else modified_ns
+        os.utime(file.fileno(), ns=(time_ns, time_ns))
+        os.fsync(file.fileno())
+        self._close()
+        self._path.replace(self._target)
+        self._note.unlink(missing_ok=True)
+        sync_folder(self._target.parent)
 
     def _opened(self) -> FileIO:
         """The open file; a part of an earlier attempt is cut to what is surely right, and read for its SHA-256."""
@@ -155,7 +152,7 @@ class PartFile:
 
 async def on_disk(part: PartFile, work: Callable[[], T]) -> T:
     """`work` in a thread, so that the event loop goes on. A cancelled caller waits until the thread has ended."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    task = asyncio.ensure_future(asyncio.to_thread(_typed, work))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -166,24 +163,20 @@ async def on_disk(part: PartFile, work: Callable[[], T]) -> T:
         part.stopped.clear()
 
 
+def _typed(work: Callable[[], T]) -> T:
+    """The disk's errors in our terms. They are no part of ours, since their texts name paths of this PC."""
+    try:
+        return work()
+    except OSError as error:
+        number, name = error.errno, type(error).__name__
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        raise DiskFullError
+    raise AudioDownloadError(NOT_WRITABLE, reason=name, errno=number)
+
+
 def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def typed_errors() -> Iterator[None]:
-    """The disk's errors in our terms; their text names paths of this PC and stays out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError from None
-        raise AudioDownloadError(
-            "The recording cannot be written on this PC. Ask the administrator to check AUDIO_TEMP_DIR.",
-            reason=type(error).__name__,
-            errno=error.errno,
-        ) from None

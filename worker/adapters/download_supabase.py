@@ -14,7 +14,7 @@ import re
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from worker.adapters.download_source import Remote
 from worker.adapters.storage_errors import REFUSED_NAME, Passing, mapped, refusal
@@ -124,8 +124,10 @@ async def _answer(call: Awaitable[T]) -> T | PCWorkerException | Passing:
         return problem
 
 
-def _remote(address: str, info: Mapping[str, Any]) -> Remote | None:
+def _remote(address: str, info: object) -> Remote | None:
     """None if it does not read like an answer of Storage."""
+    if not isinstance(info, dict):
+        return None
     size_bytes, version = info.get("size"), info.get("version")
     if not isinstance(size_bytes, int) or size_bytes < 0 or not version:
         return None

@@ -67,8 +67,22 @@ class SupabaseStorage:
             await download(source, target, max_bytes=max_bytes, report=report, pace=self._pace)
 
     async def put(self, source: Path, audio_path: str, *, report: Report = unheard) -> None:
-        """See `ports.Storage`."""
-        raise NotImplementedError
+        """See `ports.Storage`. Its SHA-256 goes with it, and is what `fetch` checks."""
+        from worker.adapters.download_supabase import checked_name
+        from worker.adapters.upload_supabase import upload
+
+        name = checked_name(audio_path)
+        async with self._session() as session:
+            await upload(
+                source,
+                name,
+                session=session,
+                base=f"{self._url}/storage/v1/",
+                bucket=self._bucket,
+                headers=self._headers,
+                report=report,
+                pace=self._pace,
+            )
 
     async def probe(self) -> None:
         """
