@@ -32,7 +32,7 @@ OBJECTS = ChildObjects(
 REAL_AUDIO = dataclasses.replace(
     OBJECTS,
     decoder=ObjectSpec(factory="worker.adapters.decode_pyav:PyavDecoder", kwargs={"max_hours": 1, "max_bytes": 2**30}),
-    transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber", kwargs={"seconds": 0.3}),
+    transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber", kwargs={"seconds": 0.1}),
 )
 
 
