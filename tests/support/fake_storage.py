@@ -23,7 +23,7 @@ from aiohttp import web
 from tests.support import fake_storage_download as downloads
 from tests.support import fake_storage_upload as uploads
 from tests.support.fake_storage_access import BUCKET, PREFIX, May, default_rules
-from tests.support.fake_storage_faults import Faults
+from tests.support.fake_storage_faults import FAULT, SEEN, Faults
 from tests.support.fake_storage_objects import Bucket, Refusal, Shelf, StoredObject
 
 VERSION = "v1.70.6"
@@ -176,7 +176,7 @@ class FakeStorage:
             headers = {name.lower(): value for name, value in request.headers.items()}
             seen = SeenRequest(operation, request.method, request.raw_path, headers)
             self.requests.append(seen)
-            request["seen"], request["fault"] = seen, self.faults.take(operation)
+            request[SEEN], request[FAULT] = seen, self.faults.take(operation)
             assert request.transport is not None
             request.transport.set_write_buffer_limits(0)  # so that `write` returns when all has been sent
             response = await self._answered(request, handler)
@@ -186,8 +186,8 @@ class FakeStorage:
         return serve
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        await asyncio.to_thread(request["fault"].begin)
-        if instead := request["fault"].answer():
+        await asyncio.to_thread(request[FAULT].begin)
+        if instead := request[FAULT].answer():
             status, content_type, body = instead
             return web.Response(status=status, body=body.encode(), headers={"content-type": content_type})
         try:

@@ -18,7 +18,7 @@ from tests.support.fake_storage_access import (
     tolerated_claims,
     verified_token,
 )
-from tests.support.fake_storage_faults import ExpiredToken, Fault, Reply
+from tests.support.fake_storage_faults import FAULT, SEEN, ExpiredToken, Fault, Reply
 from tests.support.fake_storage_objects import (
     StoredObject,
     bad_request,
@@ -59,7 +59,7 @@ async def sign(storage: FakeStorage, request: web.Request) -> web.Response:
     expires_in_s, _ = await expires_in_of(request)
     address = address_of(request, "object", "sign")
     readable(storage, claims, address)
-    token = signed_token(address.signed_text, -60 if isinstance(request["fault"], ExpiredToken) else expires_in_s)
+    token = signed_token(address.signed_text, -60 if isinstance(request[FAULT], ExpiredToken) else expires_in_s)
     return answer({"signedURL": f"/object/sign/{address.signed_text}?token={token}"})
 
 
@@ -144,7 +144,7 @@ async def send(
         if is_unchanged(request, found):
             return web.Response(status=304, headers={"etag": found.etag})
         reply = reply_of(storage, request, found, headers)
-        fault: Fault = request["fault"]
+        fault: Fault = request[FAULT]
         fault.alter(reply)
         response = web.StreamResponse(status=reply.status, headers=reply.headers)
         await response.prepare(request)
@@ -153,7 +153,7 @@ async def send(
         num_bytes = reply.num_bytes if reply.breaks_after is None else min(reply.num_bytes, reply.breaks_after)
         for piece in found.pieces(file, reply.start, num_bytes):
             await response.write(piece)
-            request["seen"].num_sent += len(piece)
+            request[SEEN].num_sent += len(piece)
         if reply.breaks_after is not None:
             await fault.broken()
             abort(request)

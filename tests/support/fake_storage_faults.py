@@ -13,6 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Fault:
 
 
 Served = Fault
+
+FAULT: web.RequestKey[Fault] = web.RequestKey("fault", Fault)
+SEEN: web.RequestKey[Any] = web.RequestKey("seen", object)
+"""What a request carries: its fault, and how it is logged. aiohttp warns of plain text as keys."""
 
 
 @dataclass

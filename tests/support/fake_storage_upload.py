@@ -13,7 +13,7 @@ from aiohttp import BodyPartReader, web
 
 from tests.support.fake_storage_access import PREFIX, Address, address_of, claims_of_request, write_denied
 from tests.support.fake_storage_download import abort, answer
-from tests.support.fake_storage_faults import Fault
+from tests.support.fake_storage_faults import FAULT, SEEN, Fault
 from tests.support.fake_storage_objects import (
     BLOCK_BYTES,
     Bucket,
@@ -41,11 +41,11 @@ class Broken(Exception):
 
 async def body_of(request: web.Request, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The pieces of an upload's body, broken off where the request's fault says."""
-    fault: Fault = request["fault"]
+    fault: Fault = request[FAULT]
     limit = fault.received_limit()
     async for piece in pieces:
-        left = None if limit is None else limit - request["seen"].num_received
-        request["seen"].num_received += len(piece if left is None else piece[:left])
+        left = None if limit is None else limit - request[SEEN].num_received
+        request[SEEN].num_received += len(piece if left is None else piece[:left])
         yield piece if left is None else piece[:left]
         if left is not None and left <= len(piece):
             await fault.broken()
