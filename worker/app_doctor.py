@@ -45,7 +45,7 @@ class Check(NamedTuple):
 
 async def examine(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> list[Check]:
     """All checks, in the order in which their remedies help. What cannot be tried yet is left out."""
-    settings, found = _settings(environ, env_file)
+    settings, found = usable_settings(environ, env_file)
     if settings is None:
         return found
     refusals = _refusals(settings)
@@ -59,7 +59,7 @@ async def examine(environ: Mapping[str, str] | None = None, env_file: Path | Non
 # --- settings and keys -------------------------------------------------------------------------------------------
 
 
-def _settings(environ: Mapping[str, str] | None, env_file: Path | None) -> tuple[Settings | None, list[Check]]:
+def usable_settings(environ: Mapping[str, str] | None, env_file: Path | None) -> tuple[Settings | None, list[Check]]:
     """The worker's settings, as far as they can be used, and what is wrong with them."""
     needs = [Need.DATABASE, Need.WORKER]
     try:
@@ -124,14 +124,14 @@ def _not_running() -> Check:
     return Check("database", State.WARNING, sentence)
 
 
-async def latency_check(store: Store) -> Check:
+async def latency_check(store: Store, *, slow_s: float = SLOW_S) -> Check:
     """One harmless call of the worker's, timed; the first one also connects."""
     await store.status()
     started = time.monotonic()
     await store.status()
     took_s = time.monotonic() - started
     answers = f"It lets this worker in and answers in {took_s * 1000:,.0f} ms."
-    if took_s > SLOW_S:
+    if took_s > slow_s:
         return Check("database", State.WARNING, f"{answers} That is slow: look at the network and the project's load.")
     return Check("database", State.OK, answers)
 

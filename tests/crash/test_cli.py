@@ -14,7 +14,9 @@ import psycopg
 import pytest
 import soundfile
 
+from tests.support import project_keys
 from tests.support.embedded_postgres import temporary_postgres
+from tests.support.shell import Shell
 from tests.support.worker_process import ROOT, environment_in, url_of
 from worker.adapters.host_lock import worker_id_lock
 from worker.models import MeetingStatus
@@ -22,38 +24,14 @@ from worker.models import MeetingStatus
 pytestmark = pytest.mark.crash
 
 
-class Shell:
-    """Runs `python -m worker` with one environment."""
-
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self.folder = folder
-        self.environment = environment_in(folder, database_url, f"cli-{uuid4().hex[:8]}")
-
-    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in {**self.environment, **variables}.items() if value}
-        return subprocess.run(
-            [sys.executable, "-m", "worker", *arguments],
-            cwd=self.folder,
-            env={**environment, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
-
-    def json(self, *arguments: str) -> dict[str, object]:
-        """One JSON object on stdout, and nothing else."""
-        done = self(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        value = json.loads(done.stdout)
-        assert isinstance(value, dict)
-        return value
+def shell_in(folder: Path, database_url: str) -> Shell:
+    return Shell(folder, environment_in(folder, database_url, f"cli-{uuid4().hex[:8]}"))
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     with temporary_postgres() as dsn:
-        yield Shell(tmp_path_factory.mktemp("cli"), url_of(dsn))
+        yield shell_in(tmp_path_factory.mktemp("cli"), url_of(dsn))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +49,19 @@ def tone(path: Path) -> Path:
 def test_help_explains_every_command_and_loads_nothing_heavy(shell: Shell) -> None:
     done = shell("--help")
     assert done.returncode == 0
-    for command in ("run", "demo", "enqueue", "list", "status", "show", "retry", "cancel", "migrate"):
+    for command in (
+        "run",
+        "demo",
+        "enqueue",
+        "list",
+        "status",
+        "show",
+        "retry",
+        "cancel",
+        "doctor",
+        "token",
+        "migrate",
+    ):
         assert command in done.stdout
         assert shell(command, "--help").returncode == 0
     loaded = subprocess.run(
@@ -102,7 +92,7 @@ def test_wrong_usage_is_exit_code_2(shell: Shell) -> None:
 
 def test_a_database_that_was_never_migrated_says_so(tmp_path: Path) -> None:
     with temporary_postgres() as dsn:
-        done = Shell(tmp_path, url_of(dsn))("list")
+        done = shell_in(tmp_path, url_of(dsn))("list")
     assert done.returncode == 1
     assert "python -m worker migrate" in done.stderr
     assert "Traceback" not in done.stderr
@@ -135,9 +125,9 @@ def test_what_was_enqueued_is_listed_shown_and_cancelled(migrated: Shell, tmp_pa
     shown = migrated.json("show", str(meeting_id))
     assert shown == json.loads(migrated("show", str(meeting_id), "--format", "json").stdout)
     assert migrated("cancel", str(meeting_id)).returncode == 0
-    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "cancelled"  # type: ignore[index]  # JSON
+    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "cancelled"
     assert migrated("retry", str(meeting_id)).returncode == 0
-    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "pending"  # type: ignore[index]  # JSON
+    assert migrated.json("show", str(meeting_id))["meeting"]["status"] == "pending"
     assert migrated("cancel", str(meeting_id)).returncode == 0
 
 
@@ -150,6 +140,81 @@ def test_what_does_not_exist_is_refused_with_a_sentence(migrated: Shell) -> None
     done = migrated("enqueue", "/nonexistent/file.wav")
     assert done.returncode == 1
     assert "no file" in done.stderr
+
+
+def test_an_address_and_a_users_file_go_into_the_queue(migrated: Shell, tmp_path: Path) -> None:
+    """Both in one call; the file lies below its owner's id, and its name is the title."""
+    user = str(uuid4())
+    file = tone(tmp_path / "Möte 3.WAV")
+    done = migrated("enqueue", str(file), "https://media.example.org/talk.mp3?sig=1", "--user", user)
+    assert done.returncode == 0, done.stderr
+    of_file, of_url = (migrated.json("show", line)["meeting"] for line in done.stdout.split())
+    assert (of_file["title"], of_file["user_id"]) == ("Möte 3.WAV", user)
+    assert of_file["audio_path"] == f"{user}/{of_file['id']}/audio.wav"
+    assert (migrated.folder / "recordings" / of_file["audio_path"]).read_bytes() == file.read_bytes()
+    assert (of_url["title"], of_url["audio_path"]) == ("talk.mp3", None)
+    assert of_url["audio_url"] == "https://media.example.org/talk.mp3?sig=1"
+    for meeting in (of_file, of_url):
+        assert migrated("cancel", meeting["id"]).returncode == 0
+
+
+def test_what_cannot_be_enqueued_is_refused_with_a_sentence(migrated: Shell, tmp_path: Path) -> None:
+    done = migrated("enqueue", "http://media.example.org/talk.mp3")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "must begin with https://" in done.stderr
+    done = migrated("enqueue", str(tone(tmp_path / "big.wav")), MAX_AUDIO_BYTES="1000")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "audio_too_big" in done.stderr
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_pc_that_works(migrated: Shell) -> None:
+    found = migrated.json("doctor")
+    assert found["ok"] is True
+    assert {check["name"]: check["state"] for check in found["checks"]} == {
+        "settings": "ok",
+        "database": "ok",
+        "schema": "ok",
+        "storage": "ok",
+    }
+    assert "answers in" in migrated("doctor").stdout
+    assert migrated.json("status")["workers"] == [], "it registers nobody"
+
+
+def test_the_doctor_says_what_is_wrong_and_exits_with_1(migrated: Shell) -> None:
+    gone = migrated.json("doctor", returncode=1, DATABASE_URL="postgresql://me:hunter2@127.0.0.1:9/x")
+    assert gone["ok"] is False
+    assert ("database", "failed") in [(check["name"], check["state"]) for check in gone["checks"]]
+    assert "hunter2" not in str(gone)
+    nothing = migrated.json("doctor", returncode=1, DATABASE_URL="")
+    assert [check["name"] for check in nothing["checks"]] == ["settings"]
+    assert "DATABASE_URL=embedded" in nothing["checks"][0]["sentence"]
+
+
+def test_the_doctor_starts_no_embedded_database(shell: Shell, tmp_path: Path) -> None:
+    found = shell.json("doctor", DATABASE_URL=f"embedded:{tmp_path / 'postgres'}")
+    assert ("database", "warning") in [(check["name"], check["state"]) for check in found["checks"]]
+    assert not (tmp_path / "postgres").exists()
+
+
+def test_a_token_is_all_that_is_printed(shell: Shell, tmp_path: Path) -> None:
+    """Verified as the project does; the facts go to stderr, the secret nowhere."""
+    done = shell("token", "--days", "7", SUPABASE_JWT_SECRET=project_keys.LEGACY_SECRET)
+    assert done.returncode == 0, done.stderr
+    claims = project_keys.claims_of(done.stdout.strip())
+    assert (claims["role"], claims["exp"] - claims["iat"]) == ("meeting_worker", 7 * 86400)
+    assert "Role meeting_worker, expires on" in done.stderr
+    assert project_keys.LEGACY_SECRET not in done.stderr
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps(project_keys.signing_key()))
+    done = shell("token", "--signing-key", str(file))
+    assert project_keys.claims_of(done.stdout.strip())["role"] == "meeting_worker"
+    assert f"signed by key {project_keys.SIGNING_KEY_ID}" in " ".join(done.stderr.split())
+
+
+def test_without_secret_or_key_no_token_is_minted(shell: Shell) -> None:
+    done = shell("token")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "SUPABASE_JWT_SECRET: not set" in done.stderr
 
 
 def test_status_names_queue_and_workers(migrated: Shell) -> None:
@@ -196,7 +261,7 @@ def test_a_worker_id_that_is_taken_on_this_pc_is_exit_code_78(migrated: Shell) -
 def test_the_printed_sql_makes_a_database_that_a_worker_accepts(tmp_path: Path) -> None:
     """As it is pasted into an SQL editor: nothing else is run against the database."""
     with temporary_postgres() as dsn:
-        pasted = Shell(tmp_path, url_of(dsn))
+        pasted = shell_in(tmp_path, url_of(dsn))
         with psycopg.connect(dsn, autocommit=True) as connection:
             connection.execute(pasted("migrate", "--print").stdout.encode())
         done = pasted("run", "--once")
