@@ -23,7 +23,7 @@ from aiohttp import web
 from tests.support import fake_storage_download as downloads
 from tests.support import fake_storage_upload as uploads
 from tests.support.fake_storage_access import BUCKET, PREFIX, May, default_rules
-from tests.support.fake_storage_faults import FAULT, SEEN, Faults
+from tests.support.fake_storage_faults import FAULT, SEEN, Fault, Faults, LostAnswer
 from tests.support.fake_storage_objects import Bucket, Refusal, Shelf, StoredObject
 
 VERSION = "v1.70.6"
@@ -82,6 +82,7 @@ class FakeStorage:
     requests: list[SeenRequest] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     resumables: dict[str, uploads.Resumable] = field(default_factory=dict)
+    own_address: str | None = None  # what it believes to be its origin; of itself it only knows the request's host
     url: str = ""
 
     def __enter__(self) -> FakeStorage:
@@ -110,7 +111,7 @@ class FakeStorage:
     @property
     def objects(self) -> dict[str, StoredObject]:
         """Those of the bucket meeting-audio, by name."""
-        return dict(self.shelf.objects[BUCKET])
+        return dict(self.shelf.objects.get(BUCKET, {}))
 
     def put_object(
         self,
@@ -180,25 +181,31 @@ class FakeStorage:
             assert request.transport is not None
             request.transport.set_write_buffer_limits(0)  # so that `write` returns when all has been sent
             response = await self._answered(request, handler)
-            seen.status = response.status
+            if request.transport is not None and not request.transport.is_closing():
+                seen.status = response.status
             return response
 
         return serve
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        await asyncio.to_thread(request[FAULT].begin)
-        if instead := request[FAULT].answer():
-            status, content_type, body = instead
-            return web.Response(status=status, body=body.encode(), headers={"content-type": content_type})
+        fault: Fault = request[FAULT]
+        await asyncio.to_thread(fault.begin)
+        if instead := fault.answer():
+            headers = {"content-type": instead.content_type, **instead.headers}
+            return web.Response(status=instead.status, body=instead.body.encode(), headers=headers)
+        if fault.received_limit() is not None and request[SEEN].operation not in ("download", "upload", "patch"):
+            await fault.broken()
+            return cut(request)
         try:
-            return await handler(self, request)
+            response = await handler(self, request)
+            return cut(request) if isinstance(fault, LostAnswer) else response
         except Refusal as refusal:
             if handler in (uploads.create, uploads.offset, uploads.patch) and not is_about_key(refusal):
                 return uploads.tus_refusal(refusal)
             body = refusal.body(with_code=self.with_codes)
             return web.Response(status=refusal.status, text=body, content_type="application/json", charset="utf-8")
         except uploads.Broken:
-            return web.Response(status=500)  # nobody is there to read it
+            return cut(request)
 
     @web.middleware
     async def _unknown_route(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -212,6 +219,12 @@ class FakeStorage:
             answer.set_status(404)
             return answer
         return response
+
+
+def cut(request: web.Request) -> web.Response:
+    """The connection ends; what is returned reaches nobody."""
+    downloads.abort(request)
+    return web.Response()
 
 
 def is_about_key(refusal: Refusal) -> bool:

@@ -35,9 +35,11 @@ KEPT_ESCAPES = re.compile("(%(?:3B|2F|3F|3A|40|26|3D|2B|24|2C|23))", re.IGNORECA
 
 
 def default_rules(claims: dict[str, Any], action: Action, bucket: str, name: str) -> bool:
-    """The service role may do all, the worker's role may read in its bucket."""
+    """What the policies of our migrations allow: the service role all, the worker's role to read in its bucket."""
     role = claims.get("role")
-    return role == "service_role" or (role == project_keys.WORKER_ROLE and action == "read" and bucket == BUCKET)
+    return role == "service_role" or (
+        role == project_keys.WORKER_ROLE and action in ("bucket", "read") and bucket == BUCKET
+    )
 
 
 @dataclass(frozen=True)

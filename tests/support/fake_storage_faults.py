@@ -2,7 +2,8 @@
 What can go wrong between a client and Supabase Storage, for FakeStorage to act out.
 
 A fault is for one request of an operation: "sign", "download" (GET and HEAD of bytes), "info", "bucket", "list",
-"upload" (plain), "create", "offset", "patch" (resumable: POST, HEAD, PATCH) or "delete".
+"upload" (plain), "create", "offset", "patch" (resumable: POST, HEAD, PATCH) or "delete". Where no body of an object is
+in play, a Cut or a Stall happens at once.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Fault:
     def begin(self) -> None:
         """Called when the request has arrived, before anything is looked up."""
 
-    def answer(self) -> tuple[int, str, str] | None:
-        """Status, content type and body to give instead of the true ones."""
+    def answer(self) -> Answer | None:
+        """What to answer instead of the truth."""
         return None
 
     def alter(self, reply: Reply) -> None:
@@ -145,9 +146,10 @@ class Answer(Fault):
     status: int
     body: str = ""
     content_type: str = "application/json; charset=utf-8"
+    headers: dict[str, str] = field(default_factory=dict)
 
-    def answer(self) -> tuple[int, str, str] | None:
-        return self.status, self.content_type, self.body
+    def answer(self) -> Answer | None:
+        return self
 
 
 def in_400(
@@ -220,6 +222,14 @@ class Before(Fault):
 
 class ExpiredToken(Fault):
     """Of a sign request: the token that it returns has expired already."""
+
+
+class LostAnswer(Fault):
+    """The request is worked on to its end; then the connection ends without an answer."""
+
+
+class FailedFinish(Fault):
+    """Of the last piece of a resumable upload: its bytes are kept, and the database fails to make an object of them."""
 
 
 class Faults:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import BodyPartReader, web
 
 from tests.support.fake_storage_access import PREFIX, Address, address_of, claims_of_request, write_denied
-from tests.support.fake_storage_download import abort, answer
-from tests.support.fake_storage_faults import FAULT, SEEN, Fault
+from tests.support.fake_storage_download import answer
+from tests.support.fake_storage_faults import FAULT, SEEN, FailedFinish, Fault
 from tests.support.fake_storage_objects import (
     BLOCK_BYTES,
     Bucket,
@@ -49,7 +49,6 @@ async def body_of(request: web.Request, pieces: AsyncIterator[bytes]) -> AsyncIt
         yield piece if left is None else piece[:left]
         if left is not None and left <= len(piece):
             await fault.broken()
-            abort(request)
             raise Broken
 
 
@@ -209,8 +208,8 @@ async def create(storage: FakeStorage, request: web.Request) -> web.Response:
     upload_id = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     found = storage.resumables[upload_id] = Resumable(address, arriving, length_bytes)
     finish_if_complete(storage, request, found)
-    scheme = request.headers.get("x-forwarded-proto", "https")
-    return tus_answer(201, location=f"{scheme}://{request.host}{PREFIX}/upload/resumable/{upload_id}")
+    origin = storage.own_address or f"{request.headers.get('x-forwarded-proto', 'https')}://{request.host}"
+    return tus_answer(201, location=f"{origin}{PREFIX}/upload/resumable/{upload_id}")
 
 
 def find_upload(storage: FakeStorage, request: web.Request) -> Resumable:
@@ -251,5 +250,7 @@ async def patch(storage: FakeStorage, request: web.Request) -> web.Response:
 
 def finish_if_complete(storage: FakeStorage, request: web.Request, found: Resumable) -> None:
     if found.arriving.size_bytes == found.length_bytes and not found.is_finished:
+        if isinstance(request[FAULT], FailedFinish):
+            raise internal()
         keep(storage, found.address, found.arriving, upsert=is_upsert(request))
         found.is_finished = True
