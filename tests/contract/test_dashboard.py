@@ -264,3 +264,14 @@ async def test_a_status_edited_by_hand_is_shown_at_once(postgres: PostgresWorld)
     assert row_of(postgres, meeting_id)["queue_position"] is None
     postgres.edit_status(meeting_id, MeetingStatus.PENDING)
     assert row_of(postgres, meeting_id)["queue_position"] == 1
+
+
+async def test_a_meeting_that_nobody_works_on_says_what_to_do(postgres: PostgresWorld) -> None:
+    """It was processing in a table that was there before the worker: the queue has no job for it."""
+    meeting_id = await postgres.enqueue()
+    await postgres.claim(await postgres.worker())
+    postgres.edit("delete from pc_worker.jobs where meeting_id = %s", meeting_id)
+    assert estimate(postgres, meeting_id) == "No worker knows of it. Cancel it and retry it, to start it anew."
+    assert (await postgres.store.cancel(meeting_id)).outcome == "cancelled"
+    assert (await postgres.store.retry(meeting_id)).outcome == "pending"
+    assert estimate(postgres, meeting_id) == "Starts within a minute."

@@ -178,7 +178,9 @@ select m.title,
        round(m.progress * 100)::integer as progress_percent,
        coalesce(w.name, m.processed_by) as worker,
        o.queue_position,
-       o.estimate,
+       -- a meeting in work that the queue does not know was so before the worker was installed
+       case when m.status <> 'processing' or o.meeting_id is not null then o.estimate
+            else 'No worker knows of it. Cancel it and retry it, to start it anew.' end as estimate,
        o.starts_at as estimated_start_at,
        o.finishes_at as estimated_finish_at,
        o.no_worker_since,
