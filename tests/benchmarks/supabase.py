@@ -182,7 +182,7 @@ def _idle_worker(number: int, store: Store, folder: Path) -> PCWorker:
         observe=_ignore,
         clock=clock,
         random=Random(number),
-        pace=Pace(polling_s=Pace.polling_s / SPEED_UP),
+        pace=Pace(polling_s=Pace().polling_s / SPEED_UP),
     )
 
 
