@@ -11,7 +11,7 @@ from uuid import UUID
 
 from worker.app_access import ProjectAccess, project_access
 from worker.config import Settings
-from worker.exceptions import AudioMissingError, AudioTooBigError, AudioUrlRefusedError
+from worker.exceptions import AudioMissingError, AudioTooBigError, AudioUrlRefusedError, SupabaseQueryError
 from worker.models import NewMeeting
 from worker.ports import Fetcher, Report, Storage, Store, unheard
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"(?i)[a-z][a-z0-9+.-]*://")
 _MAX_EXTENSION = 8
+_NO_SUCH_ROW = "23503"  # SQLSTATE foreign_key_violation
 
 
 def storage_of(settings: Settings) -> Storage:
@@ -76,7 +77,7 @@ async def enqueue_file(
     audio_path = audio_path_of(file.name, meeting_id, asked.user_id)
     await storage_of(settings).put(file, audio_path, report=report)
     placed = {"id": meeting_id, "audio_path": audio_path, "title": asked.title or file.name}
-    return await store.enqueue(asked.model_copy(update=placed))
+    return await _inserted(store, asked.model_copy(update=placed))
 
 
 async def enqueue_url(store: Store, url: str, asked: NewMeeting) -> UUID:
@@ -90,7 +91,18 @@ async def enqueue_url(store: Store, url: str, asked: NewMeeting) -> UUID:
         raise AudioUrlRefusedError("The address must begin with https://.")
     name = unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname
     placed = {"id": uuid.uuid4(), "audio_url": url, "title": asked.title or name}
-    return await store.enqueue(asked.model_copy(update=placed))
+    return await _inserted(store, asked.model_copy(update=placed))
+
+
+async def _inserted(store: Store, meeting: NewMeeting) -> UUID:
+    try:
+        return await store.enqueue(meeting)
+    except SupabaseQueryError as error:
+        if meeting.user_id is not None and error.details.get("answer_code") == _NO_SUCH_ROW:
+            raise SupabaseQueryError(
+                f"The project has no user {meeting.user_id}. Copy the id from its dashboard (Authentication, Users)."
+            ) from error
+        raise
 
 
 def audio_path_of(file_name: str, meeting_id: UUID, user_id: UUID | None) -> str:

@@ -17,6 +17,7 @@ from tests.support import project_keys
 from tests.support.fake_storage import FakeStorage
 from tests.support.queue_worlds import fresh_database
 from tests.support.shell import Shell
+from tests.support.supabase_project import add_user
 from tests.support.supabase_stack import SupabaseStack, supabase_stack
 from tests.support.worker_process import environment_in, scripted_worker
 
@@ -199,6 +200,36 @@ def test_a_worker_that_is_locked_out_stays_up_says_so_and_goes_on_when_it_is_let
         worker.wait_for("MeetingCompleted", meeting_id=meeting_id)
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 0
+
+
+def test_a_token_that_only_the_project_can_refuse_does_not_end_the_worker(project: Project) -> None:
+    """Somebody may be rotating keys: it says what is wrong and goes on asking."""
+    foreign = project_keys.token(project_keys.WORKER_ROLE, secret="another project's secret, also long enough")
+    pc = project.pc(key=PUBLISHABLE, worker_token=foreign)
+    with scripted_worker({k: v for k, v in pc.environment.items() if v}) as worker:
+        told = worker.wait_for("StoreUnavailable", call="register", code="supabase_access_denied")
+        assert "SUPABASE_WORKER_TOKEN" in told["message"]
+        assert worker.is_running
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    once = pc("run", "--once")
+    assert once.returncode == 1
+    assert "supabase_access_denied" in once.stderr
+
+
+def test_a_meeting_of_a_user_whom_the_project_has_not_is_refused_by_name(project: Project) -> None:
+    user, nobody = add_user(project.stack.dsn), uuid4()
+    file = project.folder / "talk.json"
+    file.write_text("{}")
+    admin = project.admin()
+    done = admin("enqueue", str(file), "--user", str(nobody))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"The project has no user {nobody}" in done.stderr
+    done = admin("enqueue", str(file), "--user", str(user))
+    meeting_id = done.stdout.strip()
+    assert project.meeting(meeting_id)["audio_path"] == f"{user}/{meeting_id}/audio.json"
+    assert f"{user}/{meeting_id}/audio.json" in project.storage.objects
+    assert admin("cancel", meeting_id).returncode == 0
 
 
 def test_a_running_worker_tells_of_its_tokens_end(project: Project) -> None:
