@@ -6,6 +6,7 @@ import hashlib
 import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tests.support import project_keys
 from tests.support.fake_storage import FakeStorage
@@ -45,18 +46,18 @@ class Downloads:
         metadata = {"sha256": sha256 or hashlib.sha256(content).hexdigest()}
         self.fake.put_object(NAME, content, metadata=metadata)
 
-    def storage(self, key: str | None = None, *, worker_token: str | None = None, **pace: float) -> SupabaseStorage:
+    def storage(self, key: str | None = None, *, worker_token: str | None = None, **pace: Any) -> SupabaseStorage:
         return SupabaseStorage(
             self.fake.url,
             key or project_keys.token("service_role"),
             worker_token=worker_token,
-            pace=replace(self.pace, **pace),  # type: ignore[arg-type]  # max_restarts is an int, and given as one
+            pace=replace(self.pace, **pace),
         )
 
-    async def fetch(self, *, max_bytes: int = 10**9, **pace: float) -> None:
+    async def fetch(self, *, max_bytes: int = 10**9, **pace: Any) -> None:
         await self.storage(**pace).fetch(NAME, self.target, max_bytes=max_bytes, report=self.shares.append)
 
-    async def failure(self, *, max_bytes: int = 10**9, **pace: float) -> Exception:
+    async def failure(self, *, max_bytes: int = 10**9, **pace: Any) -> Exception:
         """What the fetch ends with. Its text, its details and all that it stands on must hold no secret."""
         try:
             await self.fetch(max_bytes=max_bytes, **pace)

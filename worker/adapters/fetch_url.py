@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from worker import __version__
 from worker.adapters.download_source import Pace, Remote
@@ -87,38 +88,37 @@ class UrlFetcher:
 
 def checked_url(address: str, *, allow_private: bool) -> URL:
     """
-    Raises AudioUrlRefusedError unless it is https, names a host, holds no user or password, and is no numeric address
-    outside the public internet. What a name leads to is judged when it is connected to.
+    Raises AudioUrlRefusedError unless it is https, names a host, holds no user or password, and does not name this PC
+    or a numeric address outside the public internet. What a name leads to is judged when it is connected to.
     """
     from yarl import URL
 
     if len(address) > MAX_URL_LENGTH or _NO_URL_LETTERS.search(address):
         raise AudioUrlRefusedError
     try:
-        url = URL(address)
-        host, has_user = url.host, "@" in url.raw_authority
-        url.port  # noqa: B018  # reading it is what checks it
+        url, authority = URL(address), urlsplit(address).netloc
+        host = url.host if url.port else None
     except ValueError:
-        host, has_user = None, False
-    if not host or has_user or url.scheme != "https":
+        host, authority = None, ""
+    if not host or "@" in authority or url.scheme != "https":
         raise AudioUrlRefusedError
-    if not allow_private and _is_numeric(host) and not _is_public(host):
+    if not allow_private and not _may_be_public(host):
         raise AudioUrlRefusedError
     return url.with_fragment(None)
 
 
-def _is_numeric(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_public(host: str) -> bool:
+def _may_be_public(host: str) -> bool:
+    """False for a name of this PC (RFC 6761) and for a numeric address that is not public."""
     from worker.adapters.public_addresses import is_public
 
-    return is_public(host)
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return False
+    try:
+        ip_address(name)
+    except ValueError:
+        return True
+    return is_public(name)
 
 
 class _WebSource:
@@ -151,7 +151,7 @@ class _WebSource:
         from yarl import URL
 
         try:
-            found = str(url.join(URL(location)))
+            found = str(url.join(URL(location))) if location else ""
         except ValueError:
             found = ""
         return checked_url(found, allow_private=self._allow_private)

@@ -57,21 +57,22 @@ def may_pass(status: int) -> bool:
 
 
 def mapped(error: BaseException) -> PCWorkerException | Passing | None:
-    """Our error for one of storage3, httpx, aiohttp or the network; None for what is none of theirs."""
-    import aiohttp
-    import httpx
-    from storage3.exceptions import StorageApiError
+    """
+    Our error for one of storage3, httpx, aiohttp or the network; None for what is none of theirs.
 
+    Told by the package that made its class or one that it is derived from, so that none is forgotten.
+    """
     name = type(error).__name__
-    if isinstance(error, StorageApiError):
-        return refusal(error.status, error.code, error.message)
+    families = {cls.__module__.partition(".")[0] for cls in type(error).__mro__}
+    if name == "StorageApiError" and "storage3" in families:
+        return refusal(getattr(error, "status", 0), getattr(error, "code", None), getattr(error, "message", None))
     if _is_about_a_certificate(error):
         return AudioDownloadError(NO_CERTIFICATE, reason=name)
-    if isinstance(error, aiohttp.InvalidURL | httpx.InvalidURL):
-        return AudioUrlRefusedError(reason=name)
-    if isinstance(error, _of_storage()):
+    if families & {"storage3", "httpx"}:  # signing, and asking for the size
         return Passing(SupabaseStorageError(reason=name))
-    if isinstance(error, _of_web()):
+    if "aiohttp" in families and "InvalidURL" in {cls.__name__ for cls in type(error).__mro__}:
+        return AudioUrlRefusedError(reason=name)
+    if "aiohttp" in families or isinstance(error, OSError):  # the transfer; TimeoutError is an OSError
         return Passing(AudioDownloadError(reason=name))
     return None
 
@@ -105,29 +106,6 @@ def refusal(status: object, error: object, message: object) -> PCWorkerException
 def _access_reason(message: str) -> str:
     """Why a key was refused, in words; a gateway in front of Storage only knows that it does not know the key."""
     return next((sentence for needle, sentence in _ACCESS_REASONS.items() if needle in message), KEY_UNKNOWN)
-
-
-def _of_storage() -> tuple[type[BaseException], ...]:
-    """What signing and asking for the size may raise."""
-    import httpx
-    from storage3.exceptions import VectorBucketException
-    from storage3.utils import StorageException
-
-    return (
-        StorageException,
-        VectorBucketException,
-        httpx.HTTPError,
-        httpx.StreamError,
-        httpx.CookieConflict,
-    )
-
-
-def _of_web() -> tuple[type[BaseException], ...]:
-    """What the transfer itself may raise."""
-    import aiohttp
-    from aiohttp.http_exceptions import HttpProcessingError
-
-    return (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 
 
 def _is_about_a_certificate(error: BaseException | None) -> bool:
