@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -32,6 +32,8 @@ class Reply:
 
 class Fault:
     """Serves the request as usual; as such it is the gap between two faults."""
+
+    reads_on: ClassVar[bool] = False
 
     def begin(self) -> None:
         """Called when the request has arrived, before anything is looked up."""
@@ -74,8 +76,13 @@ class Cut(Fault):
 
 @dataclass
 class Stall(Cut):
-    """Silence after that many bytes of the body, until `release()` (then the connection ends) or the client leaves."""
+    """
+    Silence after that many bytes of the body, until `release()` (then the connection ends) or the client leaves.
 
+    What an upload sends beyond is read and dropped; `started` is set when nothing more comes.
+    """
+
+    reads_on: ClassVar[bool] = True
     started: threading.Event = field(default_factory=threading.Event)
     _released: Future[None] = field(default_factory=Future)
 

@@ -48,6 +48,9 @@ async def body_of(request: web.Request, pieces: AsyncIterator[bytes]) -> AsyncIt
         request[SEEN].num_received += len(piece if left is None else piece[:left])
         yield piece if left is None else piece[:left]
         if left is not None and left <= len(piece):
+            if fault.reads_on:
+                async for _ in pieces:
+                    pass
             await fault.broken()
             raise Broken
 
