@@ -260,42 +260,43 @@ begin
     end if;
 end $$;
 
--- A permissive policy says whose rows; a restrictive one holds even if the project has, or gets, a wider policy of its own.
+-- A permissive policy says whose rows; a restrictive one holds even if the project has, or gets, a wider one of its own.
+-- Our names begin with pc_worker, so that they meet no others.
 do $$
 begin
     if to_regprocedure('auth.uid()') is null
        or not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
         return;
     end if;
-    create policy meetings_select_own on public.meetings for select to authenticated
+    create policy pc_worker_select_own on public.meetings for select to authenticated
         using (user_id = (select auth.uid()));
-    create policy meetings_insert_own on public.meetings for insert to authenticated
+    create policy pc_worker_insert_own on public.meetings for insert to authenticated
         with check (user_id = (select auth.uid()));
-    create policy meetings_update_own on public.meetings for update to authenticated
+    create policy pc_worker_update_own on public.meetings for update to authenticated
         using (user_id = (select auth.uid())) with check (user_id = (select auth.uid()));
-    create policy meetings_insert_limits on public.meetings as restrictive for insert to authenticated
+    create policy pc_worker_insert_limits on public.meetings as restrictive for insert to authenticated
         with check (user_id = (select auth.uid()) and status = 'pending' and priority <= 0
                     and not coalesce(pc_worker.is_path_refused(user_id, audio_path), false)
                     and coalesce(audio_url ~* '^https://', true)
                     -- a claim carries all of it
                     and octet_length(concat(title, audio_path, audio_url, language, prompt, hotwords)) <= 65536);
-    create policy meetings_update_limits on public.meetings as restrictive for update to authenticated
+    create policy pc_worker_update_limits on public.meetings as restrictive for update to authenticated
         using (user_id = (select auth.uid()))
-        with check (user_id = (select auth.uid()) and octet_length(concat(title, prompt, hotwords)) <= 65536);
+        with check (user_id = (select auth.uid()) and coalesce(octet_length(title), 0) <= 65536);
 
-    create policy transcript_segments_select_own on public.transcript_segments for select to authenticated
+    create policy pc_worker_select_own on public.transcript_segments for select to authenticated
         using (meeting_id in (select m.id from public.meetings m where m.user_id = (select auth.uid())));
-    create policy meeting_speakers_select_own on public.meeting_speakers for select to authenticated
+    create policy pc_worker_select_own on public.meeting_speakers for select to authenticated
         using (meeting_id in (select m.id from public.meetings m where m.user_id = (select auth.uid())));
-    create policy meeting_summaries_select_own on public.meeting_summaries for select to authenticated
+    create policy pc_worker_select_own on public.meeting_summaries for select to authenticated
         using (meeting_id in (select m.id from public.meetings m where m.user_id = (select auth.uid())));
 
-    create policy speakers_select_own on public.speakers for select to authenticated
+    create policy pc_worker_select_own on public.speakers for select to authenticated
         using (user_id = (select auth.uid()));
-    create policy speakers_update_own on public.speakers for update to authenticated
+    create policy pc_worker_update_own on public.speakers for update to authenticated
         using (user_id = (select auth.uid()))
         with check (user_id = (select auth.uid()) and coalesce(octet_length(name), 0) <= 1024);
-    create policy speakers_update_limits on public.speakers as restrictive for update to authenticated
+    create policy pc_worker_update_limits on public.speakers as restrictive for update to authenticated
         using (user_id = (select auth.uid()))
         with check (user_id = (select auth.uid()) and coalesce(octet_length(name), 0) <= 1024);
 end $$;
@@ -318,27 +319,27 @@ begin
     if exists (select from pg_catalog.pg_roles where rolname = 'meeting_worker') then
         perform pc_worker.open_to('meeting_worker', 'usage on schema storage');
         perform pc_worker.open_to('meeting_worker', 'select on storage.objects, storage.buckets');
-        drop policy if exists meeting_audio_worker_bucket on storage.buckets;
-        create policy meeting_audio_worker_bucket on storage.buckets for select to meeting_worker
+        drop policy if exists pc_worker_audio_bucket on storage.buckets;
+        create policy pc_worker_audio_bucket on storage.buckets for select to meeting_worker
             using (id = 'meeting-audio');
-        drop policy if exists meeting_audio_worker_select on storage.objects;
-        create policy meeting_audio_worker_select on storage.objects for select to meeting_worker
+        drop policy if exists pc_worker_audio_worker_select on storage.objects;
+        create policy pc_worker_audio_worker_select on storage.objects for select to meeting_worker
             using (bucket_id = 'meeting-audio');
     end if;
     if to_regprocedure('auth.uid()') is null
        or not exists (select from pg_catalog.pg_roles where rolname = 'authenticated') then
         return;
     end if;
-    drop policy if exists meeting_audio_select_own on storage.objects;
-    create policy meeting_audio_select_own on storage.objects for select to authenticated
+    drop policy if exists pc_worker_audio_select_own on storage.objects;
+    create policy pc_worker_audio_select_own on storage.objects for select to authenticated
         using (bucket_id = 'meeting-audio' and (storage.foldername(name))[1] = (select auth.uid())::text);
-    drop policy if exists meeting_audio_insert_own on storage.objects;
-    create policy meeting_audio_insert_own on storage.objects for insert to authenticated
+    drop policy if exists pc_worker_audio_insert_own on storage.objects;
+    create policy pc_worker_audio_insert_own on storage.objects for insert to authenticated
         with check (bucket_id = 'meeting-audio' and (storage.foldername(name))[1] = (select auth.uid())::text
                     and not pc_worker.is_path_refused((select auth.uid()), name));
     -- whatever other policies the project has for its buckets, they open nobody else's folder of this one
-    drop policy if exists meeting_audio_limits on storage.objects;
-    create policy meeting_audio_limits on storage.objects as restrictive for all to anon, authenticated
+    drop policy if exists pc_worker_audio_limits on storage.objects;
+    create policy pc_worker_audio_limits on storage.objects as restrictive for all to anon, authenticated
         using (bucket_id <> 'meeting-audio' or (storage.foldername(name))[1] = (select auth.uid())::text);
 end $$;
 
