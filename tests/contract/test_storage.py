@@ -1,18 +1,23 @@
 """
 What every place for recordings promises. A new storage joins by an entry in STORAGES.
 
-`fresh(folder)` makes an empty storage that may use `folder`.
+`fresh(folder)` makes an empty storage that may use `folder` while it is open. A storage may refuse names that others
+take (a bucket knows ASCII only); those stand in REFUSED_NAMES, and are refused in words.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support import project_keys
+from tests.support.fake_storage import FakeStorage
 from worker.adapters.storage_local import LocalStorage
+from worker.adapters.storage_supabase import SupabaseStorage
 from worker.exceptions import AudioMissingError, AudioPathRefusedError, AudioTooBigError
 from worker.ports import Storage
 from worker.testing.storage_memory import MemoryStorage
@@ -21,17 +26,42 @@ RECORDING = bytes(range(256)) * 5000
 ANY = 10**9
 
 
-def fresh_local(folder: Path) -> Storage:
+@contextmanager
+def fresh_local(folder: Path) -> Iterator[Storage]:
     (folder / "recordings").mkdir()
-    return LocalStorage(folder / "recordings")
+    yield LocalStorage(folder / "recordings")
 
 
-STORAGES: dict[str, Callable[[Path], Storage]] = {"local": fresh_local, "memory": lambda folder: MemoryStorage()}
+@contextmanager
+def fresh_memory(_folder: Path) -> Iterator[Storage]:
+    yield MemoryStorage()
+
+
+@contextmanager
+def fresh_supabase(_folder: Path) -> Iterator[Storage]:
+    with FakeStorage() as fake:
+        yield SupabaseStorage(fake.url, project_keys.token("service_role"))
+
+
+STORAGES: dict[str, Callable[[Path], AbstractContextManager[Storage]]] = {
+    "local": fresh_local,
+    "memory": fresh_memory,
+    "supabase": fresh_supabase,
+}
+
+NAMES = ["a.wav", "lab/2024/a b.wav", "user-1/Größe 会议.m4a", "lab/.hidden", "a..b/c...wav", "-x", "a+b&c=d.mp3"]
+REFUSED_NAMES = {"supabase": {"user-1/Größe 会议.m4a"}}
 
 
 @pytest.fixture(params=STORAGES)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    return STORAGES[request.param](tmp_path)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def storage(kind: str, tmp_path: Path) -> Iterator[Storage]:
+    with STORAGES[kind](tmp_path) as storage:
+        yield storage
 
 
 @pytest.fixture
@@ -62,11 +92,14 @@ async def test_a_copy_reports_how_far_it_is(storage: Storage, source: Path) -> N
     assert shares[-1] == 1.0
 
 
-@pytest.mark.parametrize(
-    "audio_path",
-    ["a.wav", "lab/2024/a b.wav", "user-1/Größe 会议.m4a", "lab/.hidden", "a..b/c...wav", "-x", "a+b&c=d.mp3"],
-)
-async def test_what_was_put_is_fetched(storage: Storage, source: Path, job: Path, audio_path: str) -> None:
+@pytest.mark.parametrize("audio_path", NAMES)
+async def test_what_was_put_is_fetched(kind: str, storage: Storage, source: Path, job: Path, audio_path: str) -> None:
+    """Or its name is refused, in words, by those that cannot keep it; on the way out too."""
+    if audio_path in REFUSED_NAMES.get(kind, ()):
+        for refused in (storage.put(source, audio_path), fetch(storage, audio_path, job / "original")):
+            with pytest.raises(AudioPathRefusedError, match="plain name"):
+                await refused
+        return
     await storage.put(source, audio_path)
     await fetch(storage, audio_path, job / "original")
     assert (job / "original").read_bytes() == RECORDING
