@@ -47,6 +47,8 @@ def known_fields(model: type[Model], row: Mapping[str, Any]) -> Model:
 def storable(value: Any) -> Any:
     """`value` with text that Postgres can hold: no NUL, no half of a surrogate pair."""
     if isinstance(value, str):
+        if value.isascii() and "\x00" not in value:
+            return value  # most words, and no copy of them
         return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
         return {storable(key): storable(item) for key, item in value.items()}
@@ -59,11 +61,12 @@ def storable(value: Any) -> Any:
 
 def result_payload(result: ProcessingResult) -> Json:
     """What worker_complete_v1 takes. The language that was heard stands in `result`: the column is the wish."""
-    payload = result.model_dump(mode="json", exclude={"segments", "language"})
-    payload["segments"] = [_segment_payload(segment) for segment in result.segments]
+    payload = _storable_object(result.model_dump(mode="json", exclude={"segments"}))
+    payload["result"] = {"language": payload.pop("language"), **payload["result"]}
     payload["num_segments"] = len(result.segments)
-    payload["result"] = {"language": result.language, **payload["result"]}
-    return _storable_object(payload)
+    # one by one, so that the words of ten hours are not there twice
+    payload["segments"] = [_storable_object(_segment_payload(segment)) for segment in result.segments]
+    return payload
 
 
 def _segment_payload(segment: TranscriptSegment) -> Json:
