@@ -24,9 +24,9 @@ def worker_token(days: float) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("days", "told"), [(300, []), (30, []), (29, [29]), (1, [1]), (0, [0]), (-1, [-1]), (-400, [-400])]
+    ("days", "told"), [(300, []), (30, []), (29, [29]), (1, [1]), (0.7, [0]), (0, [0]), (-1, [-1]), (-400, [-400])]
 )
-def test_what_ends_within_a_month_is_told_with_the_days_left(days: int, told: list[int]) -> None:
+def test_what_ends_within_a_month_is_told_with_the_days_left(days: float, told: list[int]) -> None:
     assert [event.days_left for event in expiring(worker_token(days), NOW)] == told
 
 

@@ -59,7 +59,6 @@ class EnvFiles:
     def _check_env(self) -> None:
         for name in sorted(ADMIN_VARIABLES & self._values.keys()):
             self.problems.append(f"{name}: must not stand in .env, which a service reads. Move it to .env.admin.")
-            del self._values[name]
 
     def _add_admin(self, file: Path) -> None:
         if not os.access(file, os.R_OK):
