@@ -271,7 +271,8 @@ def test_corrections_are_only_replaced_when_that_is_said(project: ProbedProject)
     """A missing or odd answer to "replace them?" is a no."""
     project.stand_anew()
     project.admin.execute("update public.transcript_segments set text = 'corrected'")
-    for answer in (None, False, "true", {}, []):
+    no_clear_yes: tuple[Any, ...] = (None, False, "true", {}, [])
+    for answer in no_clear_yes:
         sent = project.send("A", rpc("meeting_retry_v1", p_meeting_id=A_DONE, p_replace_edits=answer))
         assert sent.json()["outcome"] == "refused"
     assert project.send("A", rpc("meeting_retry_v1", p_meeting_id=A_DONE)).json()["outcome"] == "refused"
