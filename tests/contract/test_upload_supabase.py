@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_storage import FakeStorage, SeenRequest
-from tests.support.fake_storage_access import BUCKET
 from tests.support.fake_storage_faults import (
     Answer,
     Before,
@@ -23,7 +20,6 @@ from tests.support.fake_storage_faults import (
     LostAnswer,
     Served,
     Stall,
-    access_denied,
     database_timeout,
     html_200,
     html_502,
@@ -32,57 +28,22 @@ from tests.support.fake_storage_faults import (
     internal_error,
     too_many_connections,
 )
-from tests.support.fake_storage_objects import Bucket
 from tests.support.project_keys import token
-from worker.adapters.download_source import Pace
+from tests.support.storage_uploads import (
+    DEAF_PROBE,
+    GIVING_UP,
+    IMPATIENT,
+    LARGE,
+    MEMORY_PROBE,
+    PIECE_BYTES,
+    SMALL,
+    run_probe,
+    storage_at,
+)
 from worker.adapters.storage_supabase import SupabaseStorage
 from worker.exceptions import (
-    AudioCorruptedError,
-    AudioMissingError,
-    AudioPathRefusedError,
-    AudioTooBigError,
-    SupabaseAccessError,
     SupabaseStorageError,
 )
-
-ROOT = Path(__file__).parents[2]
-SMALL = bytes(range(256)) * 400
-PIECE_BYTES = 6 << 20
-LARGE = b"".join(index.to_bytes(8, "big") for index in range(20 * 1024 * 128))
-"""20 MB, each 8 bytes of it another number, so that no piece fits anywhere else."""
-
-HASTY = Pace(first_wait_s=0.001, longest_wait_s=0.002, no_progress_s=30.0)
-GIVING_UP = Pace(first_wait_s=0.001, longest_wait_s=0.002, no_progress_s=0.05)
-IMPATIENT = Pace(stall_s=0.2, first_byte_s=0.2, connect_s=0.2, first_wait_s=0.001, longest_wait_s=0.002)
-
-DEAF_PROBE = """
-import asyncio, sys
-from pathlib import Path
-from worker.adapters.download_source import Pace
-from worker.adapters.storage_supabase import SupabaseStorage
-
-pace = Pace(stall_s=0.2, first_byte_s=60.0, no_progress_s=0.0)
-storage = SupabaseStorage(sys.argv[1], sys.argv[2], pace=pace)
-try:
-    asyncio.run(storage.put(Path(sys.argv[3]), "lab/a.wav"))
-except Exception as error:
-    print(type(error).__name__)
-"""
-
-MEMORY_PROBE = """
-import asyncio, resource, sys
-from pathlib import Path
-from worker.adapters.storage_supabase import SupabaseStorage
-
-async def main():
-    storage = SupabaseStorage(sys.argv[1], sys.argv[2])
-    await storage.put(Path(sys.argv[3]), "lab/first.wav")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    await storage.put(Path(sys.argv[4]), "lab/second.wav")
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
-
-asyncio.run(main())
-"""
 
 
 @pytest.fixture
@@ -105,21 +66,8 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
-def storage_at(server: FakeStorage, pace: Pace = HASTY) -> SupabaseStorage:
-    return SupabaseStorage(server.url, token("service_role"), pace=pace)
-
-
 def sent_from(request: SeenRequest) -> int:
     return int(request.headers["upload-offset"])
-
-
-async def run_probe(code: str, *arguments: str) -> str:
-    """What a Python process of its own prints."""
-    command = [sys.executable, "-c", code, *arguments]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    printed, _ = await process.communicate()
-    assert process.returncode == 0
-    return printed.decode()
 
 
 # --- what arrives ------------------------------------------------------------------------------------------------
@@ -285,120 +233,6 @@ async def test_a_server_that_always_forgets_is_given_up(server: FakeStorage, lar
     server.faults.always(Before(server.resumables.clear), on="patch")
     with pytest.raises(SupabaseStorageError, match="lost the upload several times"):
         await storage_at(server).put(large, "lab/a.wav")
-
-
-# --- refusals ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["lab/ä.wav", "lab/a?.wav", "a%20b", "a#b", "a~b", "../a", "a//b", "/a", "", "a\n"])
-async def test_names_that_no_object_can_have(server: FakeStorage, small: Path, name: str) -> None:
-    with pytest.raises(AudioPathRefusedError):
-        await storage_at(server).put(small, name)
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("which", ["small", "large"])
-async def test_the_server_refuses_the_name(server: FakeStorage, request: pytest.FixtureRequest, which: str) -> None:
-    """A newer server may be stricter than we know."""
-    body = {"statusCode": "400", "error": "InvalidKey", "message": "Invalid key: lab/a.wav"}
-    server.faults.next(Answer(400, json.dumps(body)), on="upload")
-    server.faults.next(Answer(400, "Invalid key: lab/a.wav", "text/plain", {"Tus-Resumable": "1.0.0"}), on="create")
-    with pytest.raises(AudioPathRefusedError):
-        await storage_at(server).put(request.getfixturevalue(which), "lab/a.wav")
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize("which", ["small", "large"])
-@pytest.mark.parametrize(
-    ("role", "expires_in_s", "words"),
-    [
-        ("meeting_worker", 60, "may not upload"),
-        ("anon", 60, "may not upload"),
-        ("authenticated", 60, "may not upload"),
-        ("service_role", -60, "expired"),
-        ("no_such_role", 60, "role"),
-    ],
-)
-async def test_a_key_that_may_not(
-    server: FakeStorage, request: pytest.FixtureRequest, which: str, role: str, expires_in_s: float, words: str
-) -> None:
-    """At once, without repeating."""
-    storage = SupabaseStorage(server.url, token(role, expires_in_s=expires_in_s), pace=HASTY)
-    with pytest.raises(SupabaseAccessError, match=words):
-        await storage.put(request.getfixturevalue(which), "lab/a.wav")
-    assert len(server.requests) == 1
-    assert server.objects == {}
-
-
-async def test_a_key_that_is_withdrawn_meanwhile(server: FakeStorage, large: Path) -> None:
-    server.faults.next(Served(), access_denied(), on="patch")
-    with pytest.raises(SupabaseAccessError):
-        await storage_at(server).put(large, "lab/a.wav")
-
-
-@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
-async def test_too_large_for_the_bucket(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "source").write_bytes(content)
-    with FakeStorage(buckets=[Bucket(BUCKET, file_size_limit=len(content) - 1)]) as server:
-        with pytest.raises(AudioTooBigError, match="file size limit"):
-            await storage_at(server).put(tmp_path / "source", "lab/a.wav")
-        assert len(server.requests) == 1
-
-
-async def test_too_large_for_the_gateway(server: FakeStorage, small: Path) -> None:
-    server.faults.next(Answer(413, "<h1>Request Entity Too Large</h1>", "text/html"), on="upload")
-    with pytest.raises(AudioTooBigError, match="file size limit"):
-        await storage_at(server).put(small, "lab/a.wav")
-
-
-@pytest.mark.parametrize("which", ["small", "large"])
-async def test_a_bucket_that_takes_other_types_only(request: pytest.FixtureRequest, which: str) -> None:
-    with (
-        FakeStorage(buckets=[Bucket(BUCKET, allowed_mime_types=("audio/mpeg",))]) as server,
-        pytest.raises(SupabaseStorageError, match="type"),
-    ):
-        await storage_at(server).put(request.getfixturevalue(which), "lab/a.wav")
-
-
-@pytest.mark.parametrize("which", ["small", "large"])
-async def test_a_bucket_that_is_not_there(request: pytest.FixtureRequest, which: str) -> None:
-    with FakeStorage(buckets=[]) as server, pytest.raises(SupabaseStorageError, match="migrate"):
-        await storage_at(server).put(request.getfixturevalue(which), "lab/a.wav")
-
-
-# --- the source --------------------------------------------------------------------------------------------------
-
-
-async def test_a_source_that_is_no_file(server: FakeStorage, tmp_path: Path) -> None:
-    for source in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(AudioMissingError):
-            await storage_at(server).put(source, "lab/a.wav")
-    assert server.requests == []
-
-
-@pytest.mark.parametrize("change", ["more", "less", "others"])
-async def test_a_source_that_is_still_being_written(server: FakeStorage, large: Path, change: str) -> None:
-    """Complete or not at all: bytes of two states never become an object."""
-
-    def write() -> None:
-        with large.open("r+b") as file:
-            if change == "less":
-                file.truncate(len(LARGE) - 1)
-            else:
-                file.seek(0, 2 if change == "more" else 0)
-                file.write(b"something else")
-
-    server.faults.next(Served(), Before(write), on="patch")
-    with pytest.raises(AudioCorruptedError, match="changed while it was uploaded"):
-        await storage_at(server).put(large, "lab/a.wav")
-    assert server.objects == {}
-
-
-async def test_a_source_that_is_replaced_by_another_file(server: FakeStorage, large: Path, small: Path) -> None:
-    """What was opened is uploaded."""
-    server.faults.next(Served(), Before(lambda: small.replace(large)), on="patch")
-    await storage_at(server).put(large, "lab/a.wav")
-    assert server.objects["lab/a.wav"].read_bytes() == LARGE
 
 
 # --- and besides -------------------------------------------------------------------------------------------------
