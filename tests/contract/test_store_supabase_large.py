@@ -30,7 +30,7 @@ grant execute on function public.plain_complete_v1(uuid, bigint, jsonb) to meeti
 """The same work in a statement without a time limit of its own."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def stack() -> Iterator[SupabaseStack]:
     """On a server of its own: settings of roles are the whole server's."""
     with temporary_postgres() as dsn, supabase_stack(dsn) as stack:

@@ -128,9 +128,11 @@ def mapped(error: BaseException) -> PCWorkerException:
 def of_answer(response: httpx.Response) -> PCWorkerException:
     """Our error for an answer that is none of success, whose body has been read."""
     body = _object(response.content)
-    code, message, hint = (_text(body.get(name)) for name in ("code", "message", "hint"))
+    if body == {} and response.status_code == 404:  # how PostgREST answers a write to a table that it does not find
+        return SchemaMismatchError(FUNCTION_MISSING, status=404)
+    code, message, hint = (_text((body or {}).get(name)) for name in ("code", "message", "hint"))
     details = {"status": response.status_code, "answer_code": code, "cause": message or "no words"}
-    return _judged(response.status_code, code, message, hint, details, is_json=bool(body))
+    return _judged(response.status_code, code, message, hint, details, is_json=body is not None)
 
 
 def _judged(
@@ -186,13 +188,13 @@ def _of_gateway(status: int | None, details: dict[str, Any], *, is_json: bool) -
     return SupabaseQueryError(**details)
 
 
-def _object(content: bytes) -> dict[str, Any]:
-    """The JSON object that an answer holds; an empty one for anything else, an HTML page say."""
+def _object(content: bytes) -> dict[str, Any] | None:
+    """The JSON object that an answer holds; None for anything else, an HTML page say."""
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _text(value: object) -> str | None:
