@@ -30,7 +30,6 @@ _CONVERSIONS = {
     ("double precision", "number"): "",
     ("integer", "number"): "",
     ("jsonb", "json"): " using {c}::jsonb",
-    ("jsonb", "text[]"): " using to_jsonb({c})",
     ("timestamp with time zone", "timestamp without time zone"): " using {c} at time zone 'UTC'",
     ("timestamp with time zone", "date"): " using {c}::timestamptz",
 }

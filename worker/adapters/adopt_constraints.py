@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
-from worker.adapters.adopt_catalog import Constraint, Table
-from worker.adapters.adopt_columns import STATUSES
+from worker.adapters.adopt_catalog import Column, Constraint, Table
+from worker.adapters.adopt_columns import NUMBERS, STATUSES
 from worker.adapters.adopt_plan import (
     Clash,
     DataCheck,
@@ -27,8 +28,11 @@ SAMPLES: Mapping[str, tuple[str, ...]] = {
 }
 """What the worker writes into a column of meetings; a check that refuses one of these refuses the worker."""
 
-MENDED = frozenset({"meetings_status_known", "meetings_failed_has_code", "meetings_completed_has_time"})
-"""Rows that break these are filled, or listed by status."""
+MENDED = frozenset(
+    {"meetings_status_known", "meetings_failed_has_code", "meetings_completed_has_time"}
+    | {"meetings_warnings_is_list", "transcript_segments_words_is_list"}
+)
+"""Rows that break these are filled, or listed by status (adopt_columns) or by what they hold (adopt_values)."""
 
 
 def plan_constraints(plan: Plan, ours: Table, theirs: Table, parents: Mapping[str, Table]) -> None:
@@ -60,7 +64,7 @@ def _plan_key(plan: Plan, ours: Table, theirs: Table, wanted: Constraint) -> Non
     if wanted.kind == "p" and theirs.key() is None:
         plan.tightened.append(altered(theirs.name, f"add primary key ({columns})"))
     else:
-        name = "_".join([theirs.name, *wanted.columns, "unique"])
+        name = wanted.name if wanted.kind == "u" else "_".join([theirs.name, *wanted.columns, "unique"])
         plan.tightened.append(altered(theirs.name, f"add constraint {quoted(name)} unique ({columns})"))
     if not all(name in theirs.columns for name in wanted.columns) or not plan.fits(theirs.name, *wanted.columns):
         return
@@ -120,22 +124,42 @@ def _plan_check(plan: Plan, ours: Table, theirs: Table, wanted: Constraint) -> N
     plan.tightened.append(altered(theirs.name, f"add constraint {quoted(wanted.name)} {wanted.definition}"))
     if wanted.name not in MENDED and plan.fits(theirs.name, *wanted.columns):
         plan.checks.append(_rows_against(ours, theirs, wanted))
+        if theirs.name == "meetings":  # elsewhere the worker gives every value
+            plan.checks += _defaults_against(theirs, ours, wanted)
+
+
+def _with_defaults(rule: str, columns: Iterable[Column]) -> str:
+    for column in columns:
+        rule = re.sub(rf"\b{column.name}\b", f"({column.default or 'null'})::{column.type}", rule)
+    return rule
+
+
+def _defaults_against(theirs: Table, ours: Table, wanted: Constraint) -> list[DataCheck]:
+    columns = [theirs.columns.get(name, ours.columns[name]) for name in wanted.columns]
+    named_ones = [column.name for column in columns if column.name in theirs.columns and column.default is not None]
+    if not named_ones:
+        return []
+    clash = Clash(
+        theirs.name,
+        f"The default of public.{theirs.name}.{', '.join(named_ones)} breaks the rule {wanted.condition}.",
+        altered(theirs.name, *(f"alter column {quoted(name)} drop default" for name in named_ones)),
+    )
+    return [DataCheck(f"select where not {_with_defaults(wanted.condition, columns)}", lambda: clash)]
 
 
 def _rows_against(ours: Table, theirs: Table, wanted: Constraint) -> DataCheck:
     missing = [ours.columns[name] for name in wanted.columns if name not in theirs.columns]
-    values = "".join(f", {column.default or 'null'}::{column.type} as {quoted(column.name)}" for column in missing)
+    rule = _with_defaults(wanted.condition, missing)
     table = f"public.{theirs.name}"
     column = wanted.columns[0]
-    condition = f"not {wanted.condition}"
+    condition = f"not {rule}"
     remedy = f"update {table} set {quoted(column)} = null where {condition};"
     if wanted.columns == ("progress",):
         remedy = f"update {table} set progress = least(greatest(progress / 100.0, 0), 1) where {condition};"
     elif any(ours.columns[name].is_not_null for name in wanted.columns):
         remedy = f"delete from {table} where {condition};"
     return DataCheck(
-        f"select count(*) from (select t.*{values} from {table} as t) as {quoted(theirs.name)}"
-        f" where {condition} having count(*) > 0",
+        f"select count(*) from {table} where {condition} having count(*) > 0",
         lambda num: Clash(
             theirs.name,
             f"{num} rows of {table} do not keep to the rule {wanted.condition}. Correct them, or:",
@@ -150,7 +174,8 @@ def _judge_check(plan: Plan, ours: Table, theirs: Table, found: Constraint) -> N
     if not touched or any(found.definition == wanted.definition for wanted in ours.constraints):
         return
     samples = SAMPLES.get(found.columns[0]) if theirs.name == "meetings" and len(found.columns) == 1 else None
-    if samples is None or not plan.fits(theirs.name, *found.columns):
+    is_number = theirs.columns[found.columns[0]].type in NUMBERS
+    if samples is None or not (is_number or plan.fits(theirs.name, *found.columns)):
         plan.notes.append(
             f"The check {found.name} on {table} stays: {found.condition}. If it refuses what the worker writes into "
             f"{', '.join(touched)}, meetings fail."

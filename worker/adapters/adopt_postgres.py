@@ -21,6 +21,7 @@ from worker.adapters.adopt_names import OwnNames, leftovers, name_clashes
 from worker.adapters.adopt_plan import Clash, Plan, can_be_adopted, judge_policies, judge_triggers, quoted, settled
 from worker.adapters.adopt_rights import Rights, give_back, rights_of
 from worker.adapters.adopt_rows import make_jobs, notes_on_rows
+from worker.adapters.adopt_values import plan_values
 from worker.exceptions import SchemaClashError
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def _planned(
         if can_be_adopted(plan, theirs, str(role[0])):
             plan_columns(plan, expected[name], theirs, found.get("meetings"))
             plan_constraints(plan, expected[name], theirs, found)
+            plan_values(plan, theirs)
             judge_triggers(plan, theirs, names.triggers)
             judge_policies(plan, theirs, names.policies)
     return plan

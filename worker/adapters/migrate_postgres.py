@@ -118,7 +118,7 @@ def migrate(dsn: str, steps: Sequence[Migration] | None = None, *, dry_run: bool
     """
     import psycopg
 
-    with _connected(dsn) as connection, _my_turn(connection):
+    with _connected(dsn) as connection, _my_turn(connection), _heard(connection) as heard:
         recorded = _recorded(connection)
         todo = _to_run(recorded, steps or migrations())
         done = Migrated()
@@ -135,7 +135,7 @@ def migrate(dsn: str, steps: Sequence[Migration] | None = None, *, dry_run: bool
             done = _run_all(connection, todo)
         if not dry_run:
             connection.execute(RELOAD)
-        return done
+        return Migrated(done.applied, done.adopted, (*done.notes, *heard))
 
 
 def script() -> str:
@@ -244,6 +244,22 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
                 f"The database refuses to be changed: {error.diag.message_primary}. Nothing of this step was done."
             ) from error
         raise mapped(error) from error
+
+
+@contextmanager
+def _heard(connection: psycopg.Connection) -> Iterator[list[str]]:
+    """What a migration raises as a notice or a warning: sentences for people, unlike Postgres' own notices."""
+    said: list[str] = []
+
+    def hear(notice: psycopg.errors.Diagnostic) -> None:
+        if (notice.context or "").endswith("at RAISE") and notice.message_primary:
+            said.append(notice.message_primary)
+
+    connection.add_notice_handler(hear)
+    try:
+        yield said
+    finally:
+        connection.remove_notice_handler(hear)
 
 
 @contextmanager
