@@ -88,6 +88,16 @@ def test_the_dashboard_is_for_reading(stack: SupabaseStack, users: dict[str, UUI
     assert lines(stack, stack.service_key) == before
 
 
+def test_only_reading_is_granted(stack: SupabaseStack) -> None:
+    """To those two roles, by name; Supabase's default privileges are taken back."""
+    with psycopg.connect(stack.dsn) as connection:
+        rows = connection.execute(
+            "select grantee, privilege_type from information_schema.role_table_grants"
+            " where table_name = 'meeting_dashboard' and grantee <> 'project_owner'"
+        )
+        assert set(rows) == {("authenticated", "SELECT"), ("service_role", "SELECT")}
+
+
 @pytest.mark.parametrize("function", ["outlook", "queue_positions", "worker_names", "next_starts"])
 def test_the_machinery_cannot_be_called(stack: SupabaseStack, users: dict[str, UUID], function: str) -> None:
     """PostgREST does not know its schema, and who signed in may not use it in SQL either."""

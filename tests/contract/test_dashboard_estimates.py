@@ -150,3 +150,51 @@ async def test_spans_are_told_in_the_unit_that_people_would_use(
 ) -> None:
     """Rounded: nothing here is exact."""
     assert postgres.rows("select pc_worker.span_in_words(%s) as words", seconds) == [{"words": words}]
+
+
+async def test_a_place_that_drains_is_no_place(postgres: PostgresWorld) -> None:
+    """The next meeting starts when the other worker is done, idle though the draining one is."""
+    await history(postgres, 100, 100, 100, 100, 100)
+    w1 = await postgres.worker("w1")
+    await postgres.enqueue()
+    await postgres.claim(w1)
+    await postgres.worker("w2")
+    await postgres.store.drain("w2", draining=True)
+    behind = await postgres.enqueue()
+    assert row_of(postgres, behind)["estimated_start_at"] == now(postgres) + timedelta(seconds=100)
+
+
+async def test_a_place_whose_worker_is_gone_is_no_place(postgres: PostgresWorld) -> None:
+    """Nor can anybody tell when its meeting is done."""
+    await history(postgres, *[1000] * 5)
+    w1 = await postgres.worker("w1")
+    orphan = await postgres.enqueue()
+    await postgres.claim(w1)
+    postgres.advance(postgres.limits.lease_s)
+    await postgres.worker("w2")
+    behind = [await postgres.enqueue() for _ in range(2)]
+    assert row_of(postgres, orphan)["estimated_finish_at"] is None
+    starts = [row_of(postgres, meeting_id)["estimated_start_at"] - now(postgres) for meeting_id in behind]
+    assert starts == [timedelta(0), timedelta(seconds=1000)]
+
+
+async def test_many_meetings_on_few_places_all_get_an_estimate(postgres: PostgresWorld) -> None:
+    """One place becomes free long before the other and takes them all until then."""
+    await history(postgres, 100, 100, 100, 100, 1000)  # 280 s on average
+    w1, w2 = await postgres.worker("w1"), await postgres.worker("w2")
+    await postgres.enqueue()
+    await postgres.claim(w1)
+    postgres.advance(100)  # now only the longest one is like it: 900 s are left
+    await see(postgres, w1, w2)
+    waiting = [await postgres.enqueue() for _ in range(7)]
+    starts = [row_of(postgres, meeting_id)["estimated_start_at"] - now(postgres) for meeting_id in waiting]
+    assert [start.total_seconds() for start in starts] == [0, 280, 560, 840, 900, 1120, 1180]
+
+
+async def test_meetings_that_took_no_time_stop_nobody(postgres: PostgresWorld) -> None:
+    """They count as a second each."""
+    await history(postgres, 0, 0, 0, 0, 0)
+    await postgres.worker("w1")
+    waiting = [await postgres.enqueue() for _ in range(3)]
+    starts = [row_of(postgres, meeting_id)["estimated_start_at"] - now(postgres) for meeting_id in waiting]
+    assert [start.total_seconds() for start in starts] == [0, 1, 2]
