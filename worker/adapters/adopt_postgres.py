@@ -164,9 +164,11 @@ def _planned(
 def _refusal(clashes: list[Clash]) -> SchemaClashError:
     listed = settled(clashes)
     lines = [f"- {clash.problem}" + (f"\n    {clash.remedy}" if clash.remedy else "") for clash in listed]
+    # the last line is none of SQL: whoever prints an error puts its code behind it
     return SchemaClashError(
-        "The database holds things of the worker's names that do not fit. Nothing was changed. Do what stands below, "
-        "in this order, for example in the SQL editor, then run `python -m worker migrate` again:\n" + "\n".join(lines),
+        "The database holds things of the worker's names that do not fit. Do what stands below, in this order, for "
+        "example in the SQL editor, then run `python -m worker migrate` again:\n" + "\n".join(lines) + "\n"
+        "Nothing was changed.",
         clashes=listed,
     )
 

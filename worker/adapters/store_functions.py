@@ -11,7 +11,7 @@ from uuid import UUID
 
 from worker.adapters import store_wire as wire
 from worker.adapters.migrate_postgres import migrations
-from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError
+from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError, SchemaMismatchError
 from worker.models import (
     Beat,
     ClaimAnswer,
@@ -40,9 +40,12 @@ class StoreFunctions(ABC):
 
     async def register(self, worker: WorkerInfo) -> Registration:
         payload = wire.worker_payload(worker, _known_migrations())
-        answer = await self.call(
-            "worker_register_v1", p_worker_id=worker.worker_id, p_instance_id=worker.instance_id, p_worker=payload
-        )
+        try:
+            answer = await self.call(
+                "worker_register_v1", p_worker_id=worker.worker_id, p_instance_id=worker.instance_id, p_worker=payload
+            )
+        except SchemaMismatchError as error:
+            raise _without_schema(error) from error
         return wire.registration(answer)
 
     async def claim(self, worker_id: str, instance_id: UUID, claim_id: UUID, *, min_wait_s: float = 0.0) -> ClaimAnswer:
@@ -104,6 +107,16 @@ class StoreFunctions(ABC):
     async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
         answer = await self.call("meeting_retry_v1", p_meeting_id=meeting_id, p_replace_edits=replace_edits)
         return wire.write_answer(answer)
+
+
+def _without_schema(error: SchemaMismatchError) -> SchemaMismatchError:
+    """Not even the function is there that would say which migration is missing."""
+    if str(error) != SchemaMismatchError.default_message:
+        return error  # it says more already
+    first = _known_migrations()[0]
+    return SchemaMismatchError(
+        f"The database lacks the worker's migrations, from {first} on. Run `python -m worker migrate`.", **error.details
+    )
 
 
 def _known_migrations() -> list[str]:
