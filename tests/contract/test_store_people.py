@@ -41,6 +41,16 @@ async def test_enqueueing_with_an_id_twice_makes_one_meeting(world: QueueWorld) 
     assert [meeting.title for meeting in await world.store.meetings()] == ["once"]
 
 
+async def test_enqueueing_again_changes_nothing(world: QueueWorld) -> None:
+    """Not even a meeting that is being worked on, or its title."""
+    asked = NewMeeting(title="first", audio_path="lab/a.wav", id=uuid4())
+    await world.store.enqueue(asked)
+    claim = await world.claim(await world.worker())
+    await world.store.enqueue(asked.model_copy(update={"title": "second"}))
+    meeting = (await world.detail(claim.meeting.id)).meeting
+    assert (meeting.title, meeting.status) == ("first", MeetingStatus.PROCESSING)
+
+
 async def test_meetings_are_listed_newest_first_by_status(world: QueueWorld) -> None:
     """With a limit."""
     w1 = await world.worker()

@@ -142,7 +142,11 @@ async def test_a_refusal_is_final(status: int) -> None:
 
 async def test_reading_is_repeated_as_often_as_writing() -> None:
     """The library's own retry, for GET only and with other rules, is off."""
-    project = Project(says({"message": "try later"}, 503))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("Connection refused", request=request)
+
+    project = Project(answer)
     with pytest.raises(SupabaseConnectionError):
         await store_of(project).meetings()
     assert [request.method for request in project.requests] == ["GET"] * NUM_TRIES
