@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from tests.support.old_project import (
@@ -102,6 +103,7 @@ def test_what_an_administrator_must_know_is_said(project: str) -> None:
         "authenticated may no longer do this with public.meetings: ",
         "triggers on public.meetings stay, and run whenever the worker changes a row (stage and progress change "
         "often): touched",
+        "These views show public.meetings with their owner's rights, past row level security, to people: rooms.",
         "policies on public.meetings stay, and may let people see or change more than the worker's own rules do: "
         "everybody_reads",
     ):
@@ -247,6 +249,19 @@ def test_rights_on_columns_that_are_not_ours_stay_exactly_as_they_were(project: 
     ]
     lost = [note for note in done.notes if note.startswith("The role authenticated")]
     assert lost == ["The role authenticated may no longer do this with public.meetings: delete rows."]
+
+
+def test_users_may_still_insert_where_a_column_of_theirs_is_numbered(project: str) -> None:
+    """A serial column draws from its sequence as whoever inserts."""
+    owner = uuid4()
+    run(project, f"insert into auth.users (id) values ('{owner}')")
+    run(project, PLAIN_MEETINGS + "alter table public.meetings add number serial")
+    migrate(project)
+    with psycopg.connect(project, autocommit=True) as connection:
+        connection.execute("select set_config('request.jwt.claims', %s, false)", [f'{{"sub": "{owner}"}}'])
+        connection.execute("set role authenticated")
+        connection.execute("insert into public.meetings (title) values ('mine')")
+        assert connection.execute("select title, number from public.meetings").fetchall() == [("mine", 3)]
 
 
 def test_their_triggers_do_not_run_while_values_are_filled_in(project: str) -> None:

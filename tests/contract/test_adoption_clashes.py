@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.support.old_project import PLAIN_MEETINGS, SEGMENTS, everything, run, work_off
 from tests.support.queue_worlds import fresh_database
@@ -270,6 +271,23 @@ def test_a_table_of_another_role_is_for_that_role_to_give(project: str, server_d
     assert "public.meetings belongs to the role supabase_auth_admin" in message
     mend(as_superuser, clashes)
     migrate(project)
+
+
+def test_rows_that_the_owner_may_not_see_are_in_the_way(server_dsn: str) -> None:
+    """Forced on the owner, row level security hides rows from the worker's functions, and from what is counted here."""
+    with fresh_database(server_dsn) as dsn:
+        run(
+            dsn,
+            "drop role if exists plain_owner; create role plain_owner login; alter schema public owner to plain_owner",
+        )
+        name = run(dsn, "select current_database()")[0][0]
+        run(dsn, f"grant create on database {name} to plain_owner")
+        owner = make_conninfo(dsn, user="plain_owner")
+        run(owner, PLAIN_MEETINGS + "alter table public.meetings force row level security")
+        with pytest.raises(SchemaClashError, match=r"Row level security is forced on public\.meetings") as error:
+            migrate(owner)
+        mend(owner, error.value.details["clashes"])
+        assert "2 rows kept" in migrate(owner).adopted[0]
 
 
 def test_names_and_values_are_quoted(project: str) -> None:

@@ -33,6 +33,27 @@ _DELETE = """
 select rolname from pg_roles where rolname = any (%(roles)s) and has_table_privilege(oid, %(table)s::text, 'delete')
 """
 
+_SEQUENCES = """
+select s.oid::regclass::text, a.attname
+  from pg_class s
+  join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = s.oid and d.deptype = 'a'
+   and d.refclassid = 'pg_class'::regclass and d.refobjid = %(table)s::text::regclass
+  join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+ where s.relkind = 'S'
+   and exists (select from pg_roles where rolname = %(user)s and has_sequence_privilege(oid, s.oid, 'usage'))
+"""
+
+_VIEWS = """
+select distinct v.oid::regclass::text
+  from pg_depend d join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+  join pg_class v on v.oid = r.ev_class
+ where d.refclassid = 'pg_class'::regclass and d.refobjid = %(table)s::text::regclass and v.relkind in ('v', 'm')
+   and not coalesce('security_invoker=true' = any (v.reloptions), false)
+   and not coalesce('security_invoker=on' = any (v.reloptions), false)
+   and exists (select from pg_roles where rolname = any (%(roles)s) and has_any_column_privilege(oid, v.oid, 'select'))
+ order by 1
+"""
+
 
 @dataclass(frozen=True)
 class Rights:
@@ -42,17 +63,21 @@ class Rights:
     deleters: frozenset[str]
     extra: tuple[str, ...]
     """Columns that are not ours."""
+    sequences: tuple[str, ...]
+    """What numbers them, as far as signed-in users may draw from it: without that they could not insert."""
 
     def of(self, role: str, privilege: str) -> list[str]:
         return [column for who, what, column in self.columns if (who, what) == (role, privilege)]
 
 
 def rights_of(connection: psycopg.Connection, table: Table, ours: Table) -> Rights:
-    parameters = {"table": f"public.{table.name}", "roles": list(ROLES)}
+    parameters = {"table": f"public.{table.name}", "roles": list(ROLES), "user": USERS}
+    extra = tuple(name for name in table.columns if name not in ours.columns)
     return Rights(
         tuple(connection.execute(_COLUMNS, parameters).fetchall()),
         frozenset(role for (role,) in connection.execute(_DELETE, parameters).fetchall()),
-        tuple(name for name in table.columns if name not in ours.columns),
+        extra,
+        tuple(name for name, column in connection.execute(_SEQUENCES, parameters).fetchall() if column in extra),
     )
 
 
@@ -63,10 +88,22 @@ def give_back(connection: psycopg.Connection, table: Table, before: Rights) -> l
         kept = [column for column in before.of(USERS, privilege) if column in before.extra]
         if kept:
             connection.execute(f"grant {privilege} ({named(kept)}) on {name} to {USERS}".encode())
+    for sequence in before.sequences:
+        connection.execute(f"grant usage on sequence {sequence} to {USERS}".encode())
     now = rights_of(connection, table, table)
     _select_as_before(connection, name, before, now)
     now = rights_of(connection, table, table)
-    return [sentence for role in ROLES for sentence in _lost(name, role, before, now)]
+    return [sentence for role in ROLES for sentence in _lost(name, role, before, now)] + _seen_through(connection, name)
+
+
+def _seen_through(connection: psycopg.Connection, name: str) -> list[str]:
+    views = [view for (view,) in connection.execute(_VIEWS, {"table": name, "roles": list(ROLES)}).fetchall()]
+    if not views:
+        return []
+    return [
+        f"These views show {name} with their owner's rights, past row level security, to people: {', '.join(views)}. "
+        "To close that: alter view ... set (security_invoker = true)."
+    ]
 
 
 def _select_as_before(connection: psycopg.Connection, name: str, before: Rights, now: Rights) -> None:
