@@ -22,7 +22,7 @@ from worker.adapters.storage_errors import Passing, refusal
 from worker.exceptions import AudioTooBigError, PCWorkerException, SupabaseAccessError, SupabaseStorageError
 
 if TYPE_CHECKING:
-    from aiohttp import ClientSession
+    from aiohttp import ClientResponse, ClientSession
     from yarl import URL
 
 PIECE_BYTES = 6 << 20
@@ -143,7 +143,8 @@ class Requests:
     async def send_piece(self, upload_id: str, offset: int, piece: bytes, size_bytes: int) -> int:
         """How many bytes the server has afterwards; with the last piece the object appears."""
         headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
-        answer = await self._ask("PATCH", self._resumable(upload_id), headers, piece)
+        is_last = offset + len(piece) == size_bytes
+        answer = await self._ask("PATCH", self._resumable(upload_id), headers, piece, size_bytes if is_last else 0)
         if answer.status in (404, 410):
             raise UploadGone
         if answer.status != 204:
@@ -167,27 +168,41 @@ class Requests:
 
         return URL(self._base).joinpath("upload", "resumable", *upload_id)
 
-    async def _ask(self, method: str, url: URL, headers: Mapping[str, str], content: bytes = b"") -> Answer:
-        """Silence ends the request: while the body goes out, and, longer, while the server thinks about it."""
+    async def _ask(
+        self, method: str, url: URL, headers: Mapping[str, str], content: bytes = b"", num_hashed: int = 0
+    ) -> Answer:
+        """
+        Silence ends the request: while the body goes out, and, longer, while the server thinks about it.
+
+        Args:
+            num_hashed: bytes of an object that the server reads before it answers.
+        """
         length = {"Content-Length": str(len(content))} if content else {}
         async with asyncio.timeout(self._pace.connect_s + self._pace.first_byte_s) as limit:
             async with self._session.request(
                 method,
                 url,
                 headers={**self._headers, **TUS, **headers, **length},
-                data=self._outgoing(content, limit) if content else None,
+                data=self._outgoing(content, limit, num_hashed) if content else None,
                 allow_redirects=False,
             ) as response:
-                text = await response.content.read(MAX_ANSWER_BYTES)
-                return Answer(response.status, response.headers, text.decode(errors="replace"))
+                return Answer(response.status, response.headers, await text_of(response))
 
-    async def _outgoing(self, content: bytes, limit: asyncio.Timeout) -> AsyncIterator[bytes]:
+    async def _outgoing(self, content: bytes, limit: asyncio.Timeout, num_hashed: int) -> AsyncIterator[bytes]:
         """The body in small blocks: each that the network takes is a sign of life."""
         loop = asyncio.get_running_loop()
         for start in range(0, len(content), WIRE_BYTES):
             yield content[start : start + WIRE_BYTES]
             limit.reschedule(loop.time() + self._pace.stall_s)
-        limit.reschedule(loop.time() + self._pace.first_byte_s)
+        limit.reschedule(loop.time() + self._pace.first_byte_limit_s(num_hashed))
+
+
+async def text_of(response: ClientResponse) -> str:
+    """The body, or the beginning of one that no Storage sends."""
+    body = bytearray()
+    while len(body) < MAX_ANSWER_BYTES and (block := await response.content.readany()):
+        body += block
+    return body.decode(errors="replace")
 
 
 def problem_of(answer: Answer) -> PCWorkerException | Passing:
@@ -220,7 +235,6 @@ def said(answer: Answer) -> tuple[str | int, str, str]:
         return str(int(body["statusCode"])), str(body["error"]), str(body["message"])
     except (ValueError, KeyError, TypeError):
         pass
-    if "Tus-Resumable" not in answer.headers:
-        return answer.status, "", ""
     error = next((error for words, error in TUS_ERRORS.items() if answer.text.startswith(words)), "")
-    return str(answer.status), error, answer.text
+    status = str(answer.status) if "Tus-Resumable" in answer.headers else answer.status
+    return status, error, answer.text
