@@ -14,7 +14,7 @@ from tests.support.postgrest import Postgrest
 from tests.support.project_keys import PUBLISHABLE_KEY, SECRET_KEY, token
 from tests.support.queue_values import worker_info
 from tests.support.queue_worlds import fresh_database
-from tests.support.supabase_project import make_project
+from tests.support.supabase_project import add_user, make_project
 from tests.support.supabase_stack import SupabaseStack
 from worker.adapters.store_supabase import SupabaseStore
 from worker.exceptions import SchemaMismatchError, SupabaseAccessError
@@ -108,3 +108,17 @@ def unmigrated_url(server_dsn: str) -> Iterator[str]:
         make_project(dsn)
         with Postgrest(dsn) as postgrest, Gateway(postgrest.url) as gateway:
             yield gateway.url
+
+
+async def test_a_meeting_is_read_by_its_owner_only(queue_stack: SupabaseStack) -> None:
+    """The function that reads it whole leaves the row policies in force."""
+    owner, other = add_user(queue_stack.dsn), add_user(queue_stack.dsn)
+    lab = SupabaseStore(queue_stack.url, SECRET_KEY)
+    meeting_id = await lab.enqueue(NewMeeting(title="t", audio_path=f"{owner}/a.wav", user_id=owner))
+    await lab.close()
+    for user, num_seen in ((owner, 1), (other, 0)):
+        store = SupabaseStore(queue_stack.url, PUBLISHABLE_KEY, worker_token=project_keys.user_token(user))
+        detail = await store.meeting(meeting_id)
+        assert (detail is not None) == bool(num_seen)
+        assert len(await store.meetings()) == num_seen
+        await store.close()
