@@ -267,5 +267,5 @@ async def test_memory_does_not_grow_with_the_file(server: FakeStorage, tmp_path:
             for index in range(num_blocks):
                 file.write(bytes([index]) * (1 << 20))
     grown_bytes = int(await run_probe(MEMORY_PROBE, server.url, token("service_role"), str(first), str(second)))
-    assert grown_bytes < 10 << 20
+    assert grown_bytes < 4 * PIECE_BYTES
     assert server.objects["lab/second.wav"].size_bytes == 200 << 20
