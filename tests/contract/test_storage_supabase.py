@@ -7,10 +7,11 @@ import os
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from tests.support.fake_storage_access import BUCKET
 from tests.support.fake_storage_faults import (
     Answer,
     Cut,
@@ -289,3 +290,15 @@ async def test_what_is_here_is_not_downloaded_again(downloads: Downloads) -> Non
     await downloads.fetch()
     assert downloads.ranges == [None]
     assert downloads.shares[-1] == 1.0
+
+
+async def test_two_versions_of_one_millisecond_are_told_apart(downloads: Downloads) -> None:
+    """Storage's times are no finer than that, and what is here must not be taken for what is there."""
+    downloads.put()
+    await downloads.fetch()
+    before = downloads.fake.objects[NAME]
+    downloads.put(OTHER)
+    of_same_time = replace(downloads.fake.objects[NAME], updated_at=before.updated_at)
+    downloads.fake.shelf.objects[BUCKET][NAME] = of_same_time
+    await downloads.fetch()
+    assert downloads.target.read_bytes() == OTHER

@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-import worker.app  # what an idle worker has loaded
-import worker.daemon
-import worker.pipeline
+from worker import app, daemon, pipeline
 from worker.adapters.storage_supabase import SupabaseStorage
+
+LOADED = (app, daemon, pipeline)
+"""By an idle worker too."""
 
 
 def weight_bytes(which: str) -> int:

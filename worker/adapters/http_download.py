@@ -166,7 +166,6 @@ class _Download:
         async with AsyncExitStack() as stack:
             async with asyncio.timeout(self._pace.first_byte_limit_s(remote.size_bytes or 0)):
                 response = await stack.enter_async_context(self._source.get(remote, self._headers()))
-            stack.callback(response.close)  # a body that is left in the middle is not read to its end
             if not await self._fits(remote, response):
                 return None
             await self._receive(response)
@@ -203,7 +202,8 @@ class _Download:
             await self._restart(remote)
             return False
         if response.status not in (200, 206):
-            raise await self._source.refusal(response)
+            async with asyncio.timeout(self._pace.stall_s):
+                raise await self._source.refusal(response)
         found = Identity(remote.version, self._source.validator(response), total_bytes_of(response, offset))
         if response.status == 206 and not self._is_of(found):
             await self._restart(remote)
