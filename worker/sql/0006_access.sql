@@ -3,6 +3,10 @@
 -- The roles and schemas of Supabase are named only where they exist. On any other Postgres this file closes the tables
 -- and functions to all but their owner, as whom an embedded or local installation works.
 
+-- On Supabase each CREATE POLICY locks the tables of Auth and Storage until the end of the transaction (supautils): that
+-- is why policies come last, and why nothing here waits for long. After a timeout nothing has changed: migrate again.
+set local lock_timeout = '30s';
+
 -- --- tools, also for later migrations -------------------------------------------------------------------------------
 
 -- A new function is open to everybody, and Supabase's default privileges open new tables, views, sequences and
