@@ -34,6 +34,18 @@ async def test_a_result_is_written_whole(world: QueueWorld) -> None:
     assert (meeting.stage, meeting.progress, meeting.error_code) == (None, None, None)
 
 
+async def test_a_segment_without_confidence_keeps_none(world: QueueWorld) -> None:
+    """None means that the engine does not say; zero would mean that it is sure to be wrong."""
+    w1 = await world.worker()
+    meeting_id = await world.enqueue()
+    claim = await world.claim(w1)
+    written = result("good morning")
+    unsure = written.segments[0].model_copy(update={"confidence": None})
+    answer = await world.store.complete(meeting_id, claim.token, written.model_copy(update={"segments": (unsure,)}))
+    assert answer.outcome == "completed"
+    assert [segment.confidence for segment in (await world.detail(meeting_id)).segments] == [None]
+
+
 async def test_a_meeting_without_speech_completes_with_nothing(world: QueueWorld) -> None:
     """Silence is a result."""
     w1 = await world.worker()
