@@ -115,7 +115,7 @@ async def _claims(dsn: str, client: Client, num_workers: int, num_claims: int) -
 
 async def _claim_all(store: Store, info: WorkerInfo) -> list[tuple[float, UUID]]:
     """(ms, meeting) of each claim until nothing is left."""
-    found = []
+    found: list[tuple[float, UUID]] = []
     while True:
         began = time.perf_counter()
         answer = await store.claim(info.worker_id, info.instance_id, uuid4())

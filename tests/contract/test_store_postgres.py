@@ -199,7 +199,8 @@ async def test_who_may_edit_the_tables_cannot_pass_for_a_worker(postgres: Postgr
     w1 = await postgres.worker()
     meeting_id = await postgres.enqueue()
     await postgres.claim(w1)
-    postgres.admin.execute("create role table_editor bypassrls; grant all on all tables in schema public to table_editor")
+    grant = "grant all on all tables in schema public to table_editor"
+    postgres.admin.execute(f"create role table_editor bypassrls; {grant}".encode())
     try:
         postgres.admin.execute("set role table_editor")
         postgres.admin.execute("insert into public.meetings (title) values ('theirs')")
