@@ -135,11 +135,14 @@ async def test_a_stuck_meeting_can_be_cancelled_and_done_again(
     run(project, FIFTY_MEETINGS)
     migrate(project)
     ((stuck,),) = run(project, "select id from public.meetings where status = 'processing' order by title limit 1")
+    job = f"select state from pc_worker.jobs where meeting_id = '{stuck}'"
     if by_hand:
         run(project, f"update public.meetings set status = 'cancelled' where id = '{stuck}'")
+        assert run(project, job) == [("cancelled",)]
         run(project, f"update public.meetings set status = 'pending' where id = '{stuck}'")
     else:
         assert (await store.cancel(stuck)).outcome == "cancelled"
+        assert run(project, job) == [("cancelled",)]
         assert (await store.cancel(stuck)).outcome == "already_done"
         assert (await store.retry(stuck)).outcome == "pending"
     assert stuck in await work_off(project)

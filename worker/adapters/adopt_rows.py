@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 20
 
-# A failed one gets a job as well, so that it can be retried. The oldest goes first. A time in the future would hold a
-# meeting back. Nobody knows who works on a row in processing: it gets no job, so no worker touches it.
+# A failed one gets a job as well, so that it can be retried. The oldest goes first (run_at); of rows that were inserted
+# together the first (id). A time in the future would hold a meeting back. Nobody knows who works on a row in
+# processing: it gets no job, so no worker touches it.
 _JOBS = """
 insert into pc_worker.jobs (meeting_id, state, priority, run_at)
 select m.id, m.status, m.priority, least(m.created_at, pc_worker.now())
   from public.meetings m
  where m.status <> 'processing'
- order by m.created_at, m.id
 """
 
 _STUCK = """
