@@ -50,7 +50,7 @@ def test_env_example_can_be_copied_as_it_is() -> None:
 
 
 def test_readme_lists_every_setting_with_its_default_and_meaning() -> None:
-    rows = table_below("### Settings")
+    rows = table_below("## Settings")
     assert set(rows) == set(VARIABLES)
     for name, (default, meaning) in rows.items():
         assert default == shown_default(name), name
@@ -59,7 +59,7 @@ def test_readme_lists_every_setting_with_its_default_and_meaning() -> None:
 
 def test_readme_lists_every_command() -> None:
     commands = typer.main.get_command(cli).commands  # type: ignore[attr-defined]  # a group has them
-    assert set(table_below("### Commands")) == set(commands)
+    assert set(table_below("## Commands")) == set(commands)
 
 
 def test_readme_lists_every_error_a_meeting_can_carry() -> None:
