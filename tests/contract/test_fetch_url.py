@@ -85,10 +85,18 @@ async def test_a_cut_download_goes_on_where_it_was_cut(server: WebServer, target
     assert all(server.seen[1:])
 
 
-@pytest.mark.parametrize("missing", ["names", "ranges"])
-async def test_a_server_that_cannot_continue_begins_anew(server: WebServer, target: Path, missing: str) -> None:
-    """Without a name for its bytes nobody knows whether the rest is of the same recording."""
-    setattr(server, missing, False)
+@pytest.mark.parametrize("etag", ["", 'W/"{}"'], ids=["no name", "a weak name"])
+async def test_a_server_that_does_not_name_its_bytes_begins_anew(server: WebServer, target: Path, etag: str) -> None:
+    """Nobody knows whether the rest is of the same recording."""
+    server.etag = etag
+    server.answers = [server.cut(HALF)]
+    await fetch(server, target)
+    assert target.read_bytes() == RECORDING
+    assert server.seen == [None, None]
+
+
+async def test_a_server_that_serves_no_parts_begins_anew(server: WebServer, target: Path) -> None:
+    server.ranges = False
     server.answers = [server.cut(HALF)]
     await fetch(server, target)
     assert target.read_bytes() == RECORDING

@@ -57,6 +57,14 @@ class WrongBytes(Fault):
         reply.start = 0
 
 
+class FirstBytes(Fault):
+    """As many bytes as were asked for, but from the first one on; the range says so."""
+
+    def alter(self, reply: Reply) -> None:
+        reply.start = 0
+        reply.headers["content-range"] = f"bytes 0-{reply.num_bytes - 1}/{len(RECORDING)}"
+
+
 class Unnamed(Fault):
     """Bytes without an ETag, which Storage never leaves out."""
 
@@ -231,6 +239,22 @@ async def test_the_wrong_bytes_are_downloaded_a_second_time(downloads: Downloads
 async def test_without_a_checksum_the_size_decides(downloads: Downloads, metadata: dict[str, object] | None) -> None:
     """Uploads of other programs carry none, or something of that name."""
     downloads.fake.put_object(NAME, RECORDING, metadata=metadata)
+    await downloads.fetch()
+    assert downloads.target.read_bytes() == RECORDING
+
+
+WRONG_RANGES: dict[str, Fault] = {
+    "from the start": FirstBytes(),
+    "another first byte": LyingRange(f"bytes 0-{len(RECORDING) - 1}/{len(RECORDING)}"),
+    "another last byte": LyingRange(f"bytes {HALF}-{len(RECORDING)}/{len(RECORDING)}"),
+    "no total": LyingRange(f"bytes {HALF}-{len(RECORDING) - 1}/*"),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_RANGES.values(), ids=WRONG_RANGES)
+async def test_another_range_is_noticed_without_a_checksum(downloads: Downloads, fault: Fault) -> None:
+    downloads.fake.put_object(NAME, RECORDING)
+    downloads.fake.faults.next(Cut(HALF), fault)
     await downloads.fetch()
     assert downloads.target.read_bytes() == RECORDING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.fake_storage import FakeStorage
 from tests.support.fake_storage_faults import Answer, Reply, Served, database_timeout, html_502
 from tests.support.gateway import Gateway
 from tests.support.storage_downloads import NAME, RECORDING, Downloads
+from tests.support.web_server import WebServer, answering, trusting
 from worker.adapters.storage_supabase import SupabaseStorage
 from worker.exceptions import (
     AudioMissingError,
@@ -160,6 +162,18 @@ async def test_redirects_are_not_followed(downloads: Downloads) -> None:
         assert isinstance(error, PCWorkerException)
         assert other.requests == []
     assert downloads.left == []
+
+
+async def test_the_key_is_not_carried_to_whoever_redirects(downloads: Downloads, tmp_path: Path) -> None:
+    """Signing is a call with the key; also over https."""
+    async with WebServer(tmp_path, b"") as elsewhere, WebServer(tmp_path, b"") as project:
+        project.answers = [answering(307, Location=elsewhere.url)] * 1000
+        url = project.url.removesuffix("/audio.wav")
+        storage = SupabaseStorage(url, LEGACY, ssl_context=trusting())
+        with pytest.raises(SupabaseStorageError):
+            await storage.probe()
+        assert len(project.requests) == 1
+        assert elsewhere.requests == []
 
 
 async def test_an_address_with_a_slash_or_capitals_is_the_same(downloads: Downloads) -> None:

@@ -57,7 +57,7 @@ class WebServer:
 
     folder: Path
     content: bytes
-    names: bool = True  # whether it says ETag and Last-Modified
+    etag: str = '"{}"'  # around the MD5 of the content; W/ before it makes it a weak one, empty is none
     ranges: bool = True  # whether it serves a part
     answers: list[Answer] = field(default_factory=list)
     requests: list[web.Request] = field(default_factory=list)
@@ -70,7 +70,7 @@ class WebServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain, key)
         app = web.Application()
-        app.router.add_get("/{path:.*}", self._serve)
+        app.router.add_route("*", "/{path:.*}", self._serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context).start()
@@ -104,8 +104,8 @@ class WebServer:
         response.content_length = len(self.content) - start
         if asked:
             response.headers["Content-Range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
-        if self.names:
-            response.headers["ETag"] = f'"{hashlib.md5(self.content).hexdigest()}"'
+        if self.etag:
+            response.headers["ETag"] = self.etag.format(hashlib.md5(self.content).hexdigest())
         await response.prepare(request)
         body = self.content[start : start + num_bytes]
         await response.write(body)
