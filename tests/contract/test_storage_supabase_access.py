@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 
 from tests.support import project_keys
 from tests.support.fake_storage import FakeStorage
-from tests.support.fake_storage_faults import Answer, Reply, Served, database_timeout, html_502
+from tests.support.fake_storage_faults import Answer, Cut, Reply, Served, database_timeout, html_502
 from tests.support.gateway import Gateway
 from tests.support.storage_downloads import NAME, RECORDING, Downloads
 from tests.support.web_server import WebServer, answering, trusting
@@ -51,6 +52,16 @@ async def test_the_bytes_are_asked_for_without_the_key(downloads: Downloads) -> 
     await downloads.fetch()
     for request in downloads.fake.seen("download"):
         assert not {"authorization", "apikey", "cookie", "referer"} & set(request.headers)
+
+
+async def test_no_log_holds_a_signature_or_the_key(downloads: Downloads, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor do the libraries' own, however talkative somebody makes them."""
+    caplog.set_level(logging.DEBUG)
+    downloads.put()
+    downloads.fake.faults.next(Cut(1000), html_502())
+    await downloads.fetch()
+    mine = [record for record in caplog.records if not record.name.startswith("aiohttp.server")]
+    assert not any("token=" in record.getMessage() or "eyJ" in record.getMessage() for record in mine)
 
 
 REFUSED = {
