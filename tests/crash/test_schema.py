@@ -10,7 +10,13 @@ from uuid import uuid4
 import pytest
 
 from tests.crash.conftest import Lab
+from tests.support import project_keys
+from tests.support.fake_storage import FakeStorage
+from tests.support.gateway import Gateway
+from tests.support.postgrest import Postgrest
 from tests.support.queue_worlds import fresh_database
+from tests.support.supabase_project import make_project
+from tests.support.worker_process import environment_in, scripted_worker
 from worker.adapters.migrate_postgres import migrate, migrations
 
 pytestmark = pytest.mark.crash
@@ -41,6 +47,39 @@ async def test_an_empty_database_is_waited_for(empty_lab: Lab) -> None:
     worker.wait_for("WorkerStarted")
     meeting_id = await empty_lab.enqueue()
     worker.wait_for("MeetingCompleted", meeting_id=str(meeting_id))
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ({"SUPABASE_KEY": project_keys.SECRET_KEY}, "schema_mismatch"),
+        (
+            {
+                "SUPABASE_KEY": project_keys.PUBLISHABLE_KEY,
+                "SUPABASE_WORKER_TOKEN": project_keys.token(project_keys.WORKER_ROLE),
+            },
+            None,  # the role belongs to the server, where another test's project may have made it
+        ),
+    ],
+    ids=["secret key", "worker token"],
+)
+async def test_an_empty_project_is_waited_for(
+    crash_server_dsn: str, tmp_path: Path, keys: dict[str, str], code: str | None
+) -> None:
+    """The same over PostgREST: the worker says what to run, and begins when the API knows the new functions."""
+    with fresh_database(crash_server_dsn, name=f"lab_{uuid4().hex[:12]}") as dsn:
+        owner_dsn = make_project(dsn)
+        with Postgrest(dsn) as postgrest, FakeStorage() as storage, Gateway(postgrest.url, storage.url) as gateway:
+            worker_id = f"w1-{uuid4().hex[:12]}"
+            environment = environment_in(tmp_path, "", worker_id) | {"SUPABASE_URL": gateway.url} | keys
+            del environment["DATABASE_URL"]
+            with scripted_worker(environment) as worker:
+                told = worker.wait_for("StoreUnavailable", call="register")
+                assert code in (told["code"], None)
+                assert "python -m worker migrate" in told["message"]
+                await asyncio.to_thread(migrate, owner_dsn)
+                worker.wait_for("WorkerStarted")
+                assert worker.is_running
 
 
 async def test_an_older_database_is_waited_for(empty_lab: Lab) -> None:
