@@ -35,7 +35,18 @@ def queue_stack(server_dsn: str) -> Iterator[SupabaseStack]:
         yield stack
 
 
-@pytest.fixture(params=["memory", "postgres", "supabase-service", "supabase-worker"])
+@pytest.fixture(scope="session")
+def shaken_stack(server_dsn: str) -> Iterator[SupabaseStack]:
+    """One more, whose PostgREST may be killed."""
+    with still_stack(server_dsn) as stack:
+        yield stack
+
+
+SHAKEN = pytest.param("supabase-shaken", marks=pytest.mark.slow)
+"""PostgREST is killed and started anew between the calls."""
+
+
+@pytest.fixture(params=["memory", "postgres", "supabase-service", "supabase-worker", SHAKEN])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
     """The queue under test: every rule holds for each store."""
     if request.param == "memory":
@@ -45,7 +56,8 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
             yield world
     else:
         credentials = request.param.removeprefix("supabase-")
-        async with supabase_world(request.getfixturevalue("queue_stack"), credentials) as world:
+        stack = request.getfixturevalue("shaken_stack" if credentials == "shaken" else "queue_stack")
+        async with supabase_world(stack, credentials) as world:
             yield world
 
 

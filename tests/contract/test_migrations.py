@@ -104,7 +104,7 @@ def test_a_migration_that_fails_leaves_no_trace(empty_dsn: str) -> None:
 
 def test_what_the_database_refuses_is_said(empty_dsn: str) -> None:
     """For the administrator at the command line: which thing, and that nothing was done."""
-    with pytest.raises(SupabaseQueryError, match='type "nonsense" does not exist. Nothing of this step was done'):
+    with pytest.raises(SupabaseQueryError, match=r'type "nonsense" does not exist. Nothing of this step was done'):
         migrate(empty_dsn, [Migration("0001_bad", "create table half (x nonsense);")])
 
 
@@ -167,7 +167,7 @@ def test_the_printed_script_stops_where_the_worker_is_already(empty_dsn: str) ->
     """Pasting it twice changes nothing, and says which command to use instead."""
     run(empty_dsn, script())
     before = schema(empty_dsn)
-    with pytest.raises(psycopg.errors.RaiseException, match="installed here already.*python -m worker migrate"):
+    with pytest.raises(psycopg.errors.RaiseException, match=r"installed here already.*python -m worker migrate"):
         run(empty_dsn, script())
     assert schema(empty_dsn) == before
 
@@ -175,7 +175,7 @@ def test_the_printed_script_stops_where_the_worker_is_already(empty_dsn: str) ->
 def test_the_printed_script_stops_at_tables_of_our_names(empty_dsn: str) -> None:
     """Adopting them takes a look at them first, which a script cannot."""
     run(empty_dsn, "create table public.meetings (id bigint); create table public.speakers ()")
-    with pytest.raises(psycopg.errors.RaiseException, match="already: meetings, speakers.*python -m worker migrate"):
+    with pytest.raises(psycopg.errors.RaiseException, match=r"already: meetings, speakers.*python -m worker migrate"):
         run(empty_dsn, script())
     assert run(empty_dsn, "select to_regnamespace('pc_worker')") == [(None,)]
 

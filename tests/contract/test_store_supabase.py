@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from random import Random
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,19 +15,12 @@ import pytest
 from tests.support.embedded_postgres import reachable_directory
 from tests.support.queue_values import failure, result, segment, worker_info
 from tests.support.supabase_stack import SupabaseStack, supabase_stack
-from tests.support.supabase_world import SupabaseWorld, still_stack, supabase_world
+from tests.support.supabase_world import SupabaseWorld, supabase_world
 from worker.adapters.embedded_postgres import EmbeddedPostgres
 from worker.adapters.store_supabase import NUM_TRIES, SupabaseStore
 from worker.exceptions import SupabaseConnectionError
 from worker.models import Beat, BeatAnswer, Claim, MeetingStatus, NewMeeting, Word, WorkerInfo
 from worker.ports import Store
-
-
-@pytest.fixture(scope="module")
-def shaken_stack(server_dsn: str) -> Iterator[SupabaseStack]:
-    """A project of this module's own, whose PostgREST may be killed."""
-    with still_stack(server_dsn) as stack:
-        yield stack
 
 
 @pytest.fixture

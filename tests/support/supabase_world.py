@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 
 from tests.support import project_keys
@@ -49,6 +50,28 @@ class WorkerRoleStore(SupabaseStore):
         await self._people.close()
 
 
+class KillsBetween(httpx.AsyncHTTPTransport):
+    """Before every second request PostgREST is killed and started anew, unless another request is on its way."""
+
+    def __init__(self, postgrest: Postgrest) -> None:
+        super().__init__()
+        self._postgrest = postgrest
+        self._num_requests = self._num_on_the_way = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._num_requests += 1
+        if self._num_requests % 2 == 0 and self._num_on_the_way == 0:
+            self._postgrest.kill()
+            self._postgrest.start()
+        self._num_on_the_way += 1
+        try:
+            response = await super().handle_async_request(request)
+            await response.aread()
+            return response
+        finally:
+            self._num_on_the_way -= 1
+
+
 @dataclass(frozen=True)
 class Credentials:
     """Who the stores of a world call as."""
@@ -58,6 +81,8 @@ class Credentials:
     def store(self, stack: SupabaseStack) -> Store:
         if self.name == "worker":
             return WorkerRoleStore(stack)
+        if self.name == "shaken":
+            return SupabaseStore(stack.url, stack.service_key, transport=KillsBetween(stack.postgrest))
         return SupabaseStore(stack.url, stack.service_key)
 
 
@@ -92,7 +117,7 @@ def still_stack(server_dsn: str) -> Iterator[SupabaseStack]:
 
 @contextlib.asynccontextmanager
 async def supabase_world(stack: SupabaseStack, credentials: str) -> AsyncIterator[SupabaseWorld]:
-    """The world of a stack that still_stack made, emptied. `credentials`: "service" or "worker"."""
+    """The world of a stack that still_stack made, emptied. `credentials`: service, worker, or shaken."""
     world = SupabaseWorld(stack, Credentials(credentials))
     try:
         world.empty()
