@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from worker.models import Stage
+from worker.models import Stage, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,26 @@ class KeyExpiring(Event):
     variable: str
     expires_on: str
     days_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleBegan(Event):
+    """Something keeps the worker from its work; told once, until it ends."""
+
+    trouble: Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleEnded(Event):
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSeen(Event):
+    """What the queue said at a heartbeat. `oldest_pending_s`: how long the oldest due meeting has waited, if there is one."""
+
+    num_pending: int
+    oldest_pending_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

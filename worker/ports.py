@@ -31,6 +31,7 @@ from worker.models import (
     Registration,
     Transcript,
     TranscriptSegment,
+    Trouble,
     WorkerInfo,
     WriteAnswer,
 )
@@ -199,6 +200,14 @@ class Observer(Protocol):
     """The one seam for logs, progress bars, metrics: it is handed frozen events (worker.events) and never fails."""
 
     def __call__(self, event: object) -> None: ...
+
+
+class Gate(Protocol):
+    """Asked before each claim whether this PC may take another meeting."""
+
+    def trouble(self) -> Trouble | None:
+        """Why not; None to go on. Cheap, and never fails. It closes and opens by itself."""
+        ...
 
 
 class Clock(Protocol):

@@ -27,7 +27,7 @@ MAX_LINES = 400
 
 ROOMS = ("adapters", "engine", "summarize", "observe", "testing")
 SAME_NAME = ("models", "exceptions", "ports", "events", "config", "app", *ROOMS)
-FACES = ("cli", "__main__", "demo", "progress", "views")
+FACES = ("cli", "cli_meetings", "cli_project", "cli_shared", "__main__", "demo", "progress", "views")
 VALUES = ("scores", "audio_paths", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},

@@ -149,6 +149,13 @@ class WriteAnswer(Value):
         return self.outcome in ("lost", "cancelled", "gone")
 
 
+class Trouble(Value):
+    """Something that keeps a worker from its work until it ends; `sentence` says to people what, and what to do."""
+
+    code: str
+    sentence: str
+
+
 class SystemInfo(Value):
     """The PC under a worker. `machine_id` tells two PCs of the same name apart."""
 
