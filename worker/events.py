@@ -79,7 +79,7 @@ class TroubleEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class QueueSeen(Event):
-    """What the queue said at a heartbeat. `oldest_pending_s`: how long the oldest due meeting has waited, if there is one."""
+    """What the queue said at a heartbeat. `oldest_pending_s`: how long the oldest due meeting has waited, if any."""
 
     num_pending: int
     oldest_pending_s: float | None
