@@ -59,8 +59,13 @@ class Store(Protocol):
         """The next meeting that has waited at least `min_wait_s`. The same `claim_id` again gives the same answer."""
         ...
 
-    async def heartbeat(self, worker_id: str, instance_id: UUID, beats: Sequence[Beat]) -> HeartbeatAnswer:
-        """One call for the worker and all its jobs; an empty list says only that the worker is alive."""
+    async def heartbeat(
+        self, worker_id: str, instance_id: UUID, beats: Sequence[Beat], troubles: Sequence[Trouble] = ()
+    ) -> HeartbeatAnswer:
+        """
+        One call for the worker and all its jobs; an empty list says only that the worker is alive. `troubles` is what
+        keeps it from its work now, and is shown by `status` until the next heartbeat says otherwise.
+        """
         ...
 
     async def complete(self, meeting_id: UUID, token: int, result: ProcessingResult) -> WriteAnswer: ...

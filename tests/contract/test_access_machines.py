@@ -50,12 +50,14 @@ WORKER_CALLS: list[tuple[Act, str]] = [
     (rpc("worker_register_v1", p_worker_id="w2", p_instance_id=INSTANCE, p_worker=WORKER), "reads"),  # schema differs
     (rpc("worker_claim_v1", p_worker_id="w2", p_instance_id=INSTANCE, p_claim_id=A, p_min_wait_s=0), "reads"),
     (rpc("worker_heartbeat_v1", p_worker_id="w2", p_instance_id=INSTANCE, p_beats=[]), "reads"),
+    (rpc("worker_heartbeat_v2", p_worker_id="w2", p_instance_id=INSTANCE, p_beats=[], p_troubles=[]), "reads"),
     (rpc("worker_complete_v1", p_meeting_id=MISSING, p_token=1, p_result={}), "gone"),
     (rpc("worker_fail_v1", p_meeting_id=A_RUNNING, p_token=1001, p_failure={"kind": "crash"}), "writes"),
     (rpc("worker_release_v1", p_meeting_id=A_RUNNING, p_token=1001), "writes"),
     (rpc("worker_speakers_v1", p_meeting_id=A_RUNNING, p_token=1001), "reads"),
     (rpc("worker_drain_v1", p_worker_id="w1", p_draining=True), "writes"),
     (rpc("worker_status_v1"), "reads"),
+    (rpc("worker_status_v2"), "reads"),
     (rpc("worker_schema_v1", p_known=[]), "reads"),
 ]
 """Every function of a worker; a worker and the service key may call them all."""

@@ -20,7 +20,7 @@ from worker.adapters.embedded_postgres import EmbeddedPostgres
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.store_postgres import PostgresStore
 from worker.exceptions import SupabaseConnectionError, SupabaseQueryError
-from worker.models import Beat, MeetingStatus, NewMeeting, SpeakerEmbedding, Stage
+from worker.models import Beat, MeetingStatus, NewMeeting, SpeakerEmbedding, Stage, Trouble
 
 # --- races -------------------------------------------------------------------------------------------------------
 
@@ -161,16 +161,18 @@ async def test_heartbeats_stay_hot(postgres: PostgresWorld) -> None:
         await postgres.enqueue(title)
     claims = [await postgres.claim(w1) for _ in range(3)]
     read = (
-        "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where schemaname = 'pc_worker' and relname = 'jobs'"
+        "select sum(n_tup_upd) as num, sum(n_tup_hot_upd) as num_hot from pg_stat_user_tables"
+        " where schemaname = 'pc_worker' and relname in ('jobs', 'workers')"
     )
     beats = [Beat(meeting_id=claim.meeting.id, token=claim.token) for claim in claims]
     before = await counted(postgres, read)
-    for _ in range(200):
+    for number in range(200):
         postgres.advance(1)
-        await postgres.store.heartbeat(w1.worker_id, w1.instance_id, beats)
+        trouble = Trouble(code="disk_full", sentence=f"{number // 10} GB are missing.")
+        await postgres.store.heartbeat(w1.worker_id, w1.instance_id, beats, [trouble])
     after = await counted(postgres, read)
-    assert after["n_tup_upd"] - before["n_tup_upd"] == 600
-    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] == 600
+    assert after["num"] - before["num"] == 600 + 200 + 20, "each lease, each sight of the worker, each new sentence"
+    assert after["num_hot"] - before["num_hot"] == 820
 
 
 async def counted(world: PostgresWorld, statement: str) -> dict[str, int]:

@@ -21,10 +21,11 @@ from worker.models import (
 )
 
 
-def worker_info(worker_id: str = "w1", *, host: str = "pc-1", instance_id: UUID | None = None) -> WorkerInfo:
-    system = SystemInfo(
-        hostname=host, machine_id=f"machine of {host}", os="Linux", python="3.11", cpu_count=2, ram_bytes=2**33
-    )
+def worker_info(
+    worker_id: str = "w1", *, host: str = "pc-1", instance_id: UUID | None = None, **system_fields: object
+) -> WorkerInfo:
+    known = {"os": "Linux", "python": "3.11", "cpu_count": 2, "ram_bytes": 2**33, **system_fields}
+    system = SystemInfo.model_validate({"hostname": host, "machine_id": f"machine of {host}", **known})
     return WorkerInfo(
         worker_id=worker_id,
         name=f"Worker {worker_id}",

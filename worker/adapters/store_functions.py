@@ -21,6 +21,7 @@ from worker.models import (
     KnownSpeaker,
     ProcessingResult,
     Registration,
+    Trouble,
     WorkerInfo,
     WriteAnswer,
 )
@@ -58,12 +59,15 @@ class StoreFunctions(ABC):
         )
         return wire.claim_answer(answer)
 
-    async def heartbeat(self, worker_id: str, instance_id: UUID, beats: Sequence[Beat]) -> HeartbeatAnswer:
+    async def heartbeat(
+        self, worker_id: str, instance_id: UUID, beats: Sequence[Beat], troubles: Sequence[Trouble] = ()
+    ) -> HeartbeatAnswer:
         answer = await self.call(
-            "worker_heartbeat_v1",
+            "worker_heartbeat_v2",
             p_worker_id=worker_id,
             p_instance_id=instance_id,
             p_beats=[beat.model_dump(mode="json") for beat in beats],
+            p_troubles=wire.storable([trouble.model_dump(mode="json") for trouble in troubles]),
         )
         return wire.heartbeat_answer(answer)
 
@@ -94,7 +98,7 @@ class StoreFunctions(ABC):
         return wire.write_answer(await self.call("worker_drain_v1", p_worker_id=worker_id, p_draining=draining))
 
     async def status(self) -> FleetStatus:
-        return wire.fleet_status(await self.call("worker_status_v1"))
+        return wire.fleet_status(await self.call("worker_status_v2"))
 
     async def schema(self) -> str | None:
         """The difference to this worker's migrations in words; None when there is none."""

@@ -27,6 +27,7 @@ from worker.models import (
     ProcessingResult,
     Registration,
     TranscriptSegment,
+    Trouble,
     WorkerInfo,
     WorkerState,
     WriteAnswer,
@@ -102,11 +103,8 @@ def claim_answer(answer: Json) -> ClaimAnswer:
 
 
 def heartbeat_answer(answer: Json) -> HeartbeatAnswer:
-    return HeartbeatAnswer(
-        jobs=tuple(known_fields(BeatAnswer, job) for job in answer["jobs"]),
-        draining=answer["draining"],
-        registered=answer["outcome"] != "unregistered",
-    )
+    jobs = tuple(known_fields(BeatAnswer, job) for job in answer["jobs"])
+    return known_fields(HeartbeatAnswer, {**answer, "jobs": jobs, "registered": answer["outcome"] != "unregistered"})
 
 
 def write_answer(answer: Json) -> WriteAnswer:
@@ -114,8 +112,13 @@ def write_answer(answer: Json) -> WriteAnswer:
 
 
 def fleet_status(answer: Json) -> FleetStatus:
-    workers = tuple(known_fields(WorkerState, worker) for worker in answer["workers"])
+    workers = tuple(_worker_state(worker) for worker in answer["workers"])
     return known_fields(FleetStatus, {**answer, "workers": workers})
+
+
+def _worker_state(row: Json) -> WorkerState:
+    troubles = tuple(known_fields(Trouble, trouble) for trouble in row["troubles"])
+    return known_fields(WorkerState, {**row, "troubles": troubles})
 
 
 def known_speakers(answer: Json) -> tuple[KnownSpeaker, ...]:

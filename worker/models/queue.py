@@ -117,6 +117,8 @@ class HeartbeatAnswer(Value):
     jobs: tuple[BeatAnswer, ...] = ()
     draining: bool = False
     registered: bool = True
+    num_pending: int = Field(default=0, description="pending meetings, those that wait for their time included")
+    oldest_pending_s: float | None = Field(default=None, description="how long the oldest due meeting has waited")
 
 
 class Failure(Value):
@@ -156,8 +158,17 @@ class Trouble(Value):
     sentence: str
 
 
+class GpuFacts(Value):
+    """One GPU. The UUID is its name for good: NVML and CUDA may number the same GPUs differently."""
+
+    name: str
+    uuid: str
+    driver: str
+    vram_bytes: int
+
+
 class SystemInfo(Value):
-    """The PC under a worker. `machine_id` tells two PCs of the same name apart."""
+    """The PC under a worker. `machine_id` tells two PCs of the same name apart; the GPU is the one it works on."""
 
     hostname: str
     machine_id: str
@@ -166,6 +177,9 @@ class SystemInfo(Value):
     cpu_count: int
     ram_bytes: int
     gpu: str | None = None
+    gpu_uuid: str | None = None
+    driver: str | None = None
+    vram_bytes: int | None = None
 
 
 class WorkerInfo(Value):
@@ -196,6 +210,9 @@ class WorkerState(Value):
     alive: bool
     draining: bool
     last_seen_s: float = Field(description="seconds since its last call")
+    gpu: str | None = None
+    driver: str | None = Field(default=None, description="version of the GPU's driver")
+    troubles: tuple[Trouble, ...] = Field(default=(), description="what it said at its last call, the oldest first")
     meetings: tuple[WorkInProgress, ...] = ()
 
 

@@ -8,7 +8,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
-from worker.models import Meeting, MeetingSpeaker, MeetingSummary, SpeakerEmbedding, SystemInfo, TranscriptSegment
+from worker.models import (
+    Meeting,
+    MeetingSpeaker,
+    MeetingSummary,
+    SpeakerEmbedding,
+    SystemInfo,
+    TranscriptSegment,
+    Trouble,
+)
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """Second zero of a test's clock."""
@@ -83,6 +91,7 @@ class Worker:
     last_seen_at: float
     past_instances: list[UUID] = field(default_factory=list)
     draining: bool = False
+    troubles: tuple[Trouble, ...] = ()
 
     @property
     def host(self) -> tuple[str, str]:

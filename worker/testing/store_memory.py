@@ -27,6 +27,7 @@ from worker.models import (
     ProcessingResult,
     Registration,
     TranscriptSegment,
+    Trouble,
     WorkerInfo,
     WorkerState,
     WorkInProgress,
@@ -127,8 +128,12 @@ class MemoryStore:
             claim = Claim(meeting=meeting, token=job.token, attempt=job.num_attempts, lease_s=self.queue.limits.lease_s)
         return ClaimAnswer(outcome=outcome, claim=claim, num_pending=len(waiting), next_run_in_s=next_run_in_s)
 
-    async def heartbeat(self, worker_id: str, instance_id: UUID, beats: Sequence[Beat]) -> HeartbeatAnswer:
+    async def heartbeat(
+        self, worker_id: str, instance_id: UUID, beats: Sequence[Beat], troubles: Sequence[Trouble] = ()
+    ) -> HeartbeatAnswer:
         worker = self.queue.see_worker(worker_id, instance_id)
+        if worker is not None:
+            worker.troubles = tuple(troubles)
         self.queue.take_pulse()
         answers = [
             BeatAnswer(
@@ -137,8 +142,17 @@ class MemoryStore:
             for beat in beats
         ]
         return HeartbeatAnswer(
-            jobs=tuple(answers), draining=worker is not None and worker.draining, registered=worker is not None
+            jobs=tuple(answers),
+            draining=worker is not None and worker.draining,
+            registered=worker is not None,
+            num_pending=len(self.queue.pending()),
+            oldest_pending_s=self._oldest_pending_s(),
         )
+
+    def _oldest_pending_s(self) -> float | None:
+        now = self.queue.now()
+        due = [job.run_at for job in self.queue.pending() if job.run_at <= now]
+        return now - min(due) if due else None
 
     def _beat(self, beat: Beat, *, extend: bool) -> str:
         job = self.queue.jobs.get(beat.meeting_id)
@@ -269,12 +283,10 @@ class MemoryStore:
         return None
 
     async def status(self) -> FleetStatus:
-        now = self.queue.now()
-        due = [job.run_at for job in self.queue.pending() if job.run_at <= now]
         workers = sorted(self.queue.workers.values(), key=lambda worker: (worker.name, worker.worker_id))
         return FleetStatus(
             counts=dict(Counter(row.value.status for row in self.queue.meetings.values())),
-            oldest_pending_s=now - min(due) if due else None,
+            oldest_pending_s=self._oldest_pending_s(),
             workers=tuple(self._worker_state(worker) for worker in workers),
         )
 
@@ -288,6 +300,9 @@ class MemoryStore:
             alive=silence_s < self.queue.limits.lease_s,
             draining=worker.draining,
             last_seen_s=silence_s,
+            gpu=worker.system.gpu,
+            driver=worker.system.driver,
+            troubles=worker.troubles,
             meetings=tuple(self._work_of(worker)),
         )
 
