@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from worker import cli_meetings, cli_project
+from worker import cli_health, cli_meetings, cli_project
 from worker.cli_shared import EXIT_CONFIG, EXIT_FAILED, AsJson, complain, console, print_json, run_async
 from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
 
@@ -117,6 +117,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "cancel": cli_meetings.cancel,
     "migrate": cli_project.migrate,
     "doctor": cli_project.doctor,
+    "health": cli_health.health,
     "token": cli_project.token,
 }
 

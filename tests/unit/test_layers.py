@@ -27,7 +27,8 @@ MAX_LINES = 400
 
 ROOMS = ("adapters", "engine", "summarize", "observe", "testing")
 SAME_NAME = ("models", "exceptions", "ports", "events", "config", "app", *ROOMS)
-FACES = ("cli", "cli_meetings", "cli_project", "cli_shared", "__main__", "demo", "progress", "views")
+COMMANDS = ("cli", "cli_health", "cli_meetings", "cli_project", "cli_shared", "__main__", "demo")
+FACES = (*COMMANDS, "progress", "views", "views_health")
 VALUES = ("scores", "audio_paths", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},
@@ -64,7 +65,9 @@ THIRD_PARTY = {
     "psycopg": {"adapters"},
     "tenacity": {"adapters"},
     **{name: {"adapters"} for name in ("supabase", "supabase_auth", "postgrest", "httpx")},
-    **{name: {"adapters"} for name in ("storage3", "aiohttp", "yarl")},
+    **{name: {"adapters"} for name in ("storage3", "yarl")},
+    "aiohttp": {"adapters", "observe"},
+    "prometheus_client": {"observe"},
     "av": {"adapters"},
     "soxr": {"adapters"},
     "soundfile": {"adapters", "engine"},

@@ -126,6 +126,12 @@ class Settings(BaseModel):
     log_level: LogLevel = Field("INFO", description="What the console shows: DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["text", "json"] = Field("text", description="`text`, or `json` for machines")
     log_dir: Path = Field(Path("logs"), description="Where the log files are")
+    health_port: int | None = Field(
+        None, ge=1, le=65535, description="Serve /live, /ready, /health and /metrics on this port; nothing if not set"
+    )
+    health_host: str = Field(
+        "127.0.0.1", min_length=1, description="Address that HEALTH_PORT listens on; the default is this PC alone"
+    )
 
     # for administrators: from the environment or .env.admin, and never known to a running worker
     supabase_admin_key: SecretStr | None = Field(
