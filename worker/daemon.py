@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from worker import events
-from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError
+from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError, from_code
+from worker.gates import Gates
 from worker.job import SETTLED, Job, JobRunner
 from worker.job_folder import JobFolder, KeptResult, abandoned_folders, is_older_than
-from worker.models import Claim, ClaimAnswer, Registration, Stage, WorkerInfo, WriteAnswer
+from worker.models import Claim, ClaimAnswer, Registration, Stage, Trouble, WorkerInfo, WriteAnswer
 from worker.pipeline import Pipeline
-from worker.ports import Clock, Observer, Store
+from worker.ports import Clock, Gate, Observer, Store
 from worker.store_calls import StoreCalls, is_set_within
+from worker.troubles import Troubles
 
 T = TypeVar("T")
 
@@ -31,6 +33,9 @@ CLAIM_AHEAD_AFTER_S = 60.0
 
 MIN_BEAT_GAP_S = 2.0
 """A change of stage is shown soon, but beats are never closer than this."""
+
+DRAINED = "drained"
+"""The code of the trouble while somebody has told this worker to take no more meetings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,10 @@ class PCWorker:
         clock: Clock,
         random: Random,
         pace: Pace,
+        troubles: Troubles | None = None,
+        gates: Sequence[Gate] = (),
     ) -> None:
+        """`troubles` are told to the fleet with each heartbeat; `gates` are asked before each claim."""
         self.info, self.store, self.temp_dir, self.observe = info, store, temp_dir, observe
         self.random, self.pace = random, pace
         self.num_completed = 0
@@ -66,6 +74,9 @@ class PCWorker:
         self._runner = JobRunner(
             store, self._calls, pipeline, temp_dir, observe, clock, random, on_stage=self._on_stage
         )
+        self._troubles = troubles or Troubles(observe)
+        self._told_troubles: tuple[Trouble, ...] = ()
+        self._gates = Gates(gates, self._troubles)
         self._jobs: dict[int, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake, self._beat_soon = asyncio.Event(), asyncio.Event()
@@ -91,7 +102,7 @@ class PCWorker:
 
         Raises:
             WorkerIdTakenError: the same WORKER_ID lives on another host, for longer than a lease.
-            PCWorkerException: with `once` also when the database cannot be reached at the start.
+            PCWorkerException: with `once` also when the database cannot be reached at the start, or a gate is closed.
         """
         num_replayed = await self._replay_results(once=once)
         registration = await self._register(once=once)
@@ -182,6 +193,9 @@ class PCWorker:
             if min_wait_s is None:
                 await self._wake.wait()
                 continue
+            if not self._is_let_in(once=once):
+                await is_set_within(self._wake, self._idle_s(1, None))
+                continue
             answer = await self._claim_once(claim_id, min_wait_s, once=once)
             if answer is not None:
                 claim_id = uuid.uuid4()
@@ -189,6 +203,7 @@ class PCWorker:
                     num_idle = 0
                     self._start(answer.claim)
                     continue
+                self._note_drain(is_draining=answer.outcome == "draining")
                 if answer.outcome == "unregistered":
                     await self._register(once=once)
                 elif once and not self._jobs and (answer.num_pending == 0 or answer.outcome == "draining"):
@@ -202,6 +217,25 @@ class PCWorker:
         if len(self._jobs) >= self.pace.max_jobs or num_before_engine > self.pace.num_engines:
             return None
         return 0.0 if num_before_engine < self.pace.num_engines else CLAIM_AHEAD_AFTER_S
+
+    def _is_let_in(self, *, once: bool) -> bool:
+        """Ask the gates. A service waits at a closed one; whoever called us once wants to know."""
+        trouble = self._gates.trouble()
+        if self._troubles.current() != self._told_troubles:
+            self._beat_soon.set()
+        if trouble is not None and once and not self._jobs:
+            raise from_code(trouble.code, trouble.sentence)
+        return trouble is None
+
+    def _note_drain(self, *, is_draining: bool) -> None:
+        if not is_draining:
+            self._troubles.end(DRAINED)
+            return
+        sentence = (
+            "Somebody told this worker to finish what it has and to take no more meetings. "
+            f"`python -m worker resume {self.info.worker_id}` lets it go on."
+        )
+        self._troubles.begin(Trouble(code=DRAINED, sentence=sentence))
 
     async def _claim_once(self, claim_id: uuid.UUID, min_wait_s: float, *, once: bool) -> ClaimAnswer | None:
         """None when the database did not answer: the same claim id is sent again, so that no job is taken twice."""
@@ -264,14 +298,18 @@ class PCWorker:
             self._beat_soon.clear()
 
     async def _beat_once(self) -> None:
-        jobs = dict(self._jobs)
+        jobs, troubles = dict(self._jobs), self._troubles.current()
         answer = await self.store.heartbeat(
-            self.info.worker_id, self.info.instance_id, [job.beat() for job in jobs.values()]
+            self.info.worker_id, self.info.instance_id, [job.beat() for job in jobs.values()], troubles
         )
+        self._told_troubles = troubles
+        self.observe(events.QueueSeen(answer.num_pending, answer.oldest_pending_s))
         for state in answer.jobs:
             if state.outcome != "ok" and state.token in jobs:
                 jobs[state.token].end(state.outcome)
-        if not answer.registered and (await self._register_once()).outcome == "refused":
+        if answer.registered:
+            self._note_drain(is_draining=answer.draining)
+        elif (await self._register_once()).outcome == "refused":
             raise WorkerIdTakenError
 
     # --- stopping ----------------------------------------------------------------------------------------------

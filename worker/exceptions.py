@@ -4,6 +4,7 @@ Everything that can go wrong, as one tree.
     PCWorkerException
      +- ConfigurationError                     a setting is missing or wrong
      +- WorkerIdTakenError                     the same WORKER_ID is alive elsewhere
+     +- GpuTakenError                          another worker on this PC has the GPU
      +- SchemaMismatchError                    the database is older or newer than this worker
      |   +- SchemaClashError                   tables of our names are there and do not fit
      +- SupabaseError                          the shared project, or the Postgres and folder standing in for it
@@ -100,6 +101,12 @@ class WorkerIdTakenError(PCWorkerException):
     code = "worker_id_taken"
     disposition = Disposition.STOP
     default_message = "Another worker with the same WORKER_ID is running. Give each worker its own WORKER_ID."
+
+
+class GpuTakenError(PCWorkerException):
+    code = "gpu_taken"
+    disposition = Disposition.STOP
+    default_message = "Another worker on this PC has the GPU. Give each worker a GPU of its own (CUDA_DEVICE)."
 
 
 class SchemaMismatchError(PCWorkerException):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ from worker.adapters.storage_local import LocalStorage
 from worker.daemon import Pace, PCWorker
 from worker.models import MeetingDetail, NewMeeting
 from worker.pipeline import Limits, Pipeline
-from worker.ports import Observer
+from worker.ports import Gate, Observer
 from worker.testing.scripted import ScriptedDecoder, ScriptedDiarizer, ScriptedSummarizer, ScriptedTranscriber
 from worker.testing.stages_inline import InlineStages
 from worker.testing.store_memory import MemoryStore
@@ -58,6 +58,7 @@ class Workshop:
         store: Any = None,
         limits: Limits | None = None,
         summarize: Mapping[str, Any] | None = None,
+        gates: Sequence[Gate] = (),
         **pace: Any,
     ) -> PCWorker:
         stages = InlineStages(
@@ -80,6 +81,7 @@ class Workshop:
             clock=clock,
             random=Random(1),
             pace=Pace(**{"polling_s": 0.02, "grace_s": 5.0, **pace}),
+            gates=gates,
         )
 
     def note(self, event: object) -> None:

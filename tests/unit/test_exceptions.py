@@ -41,6 +41,7 @@ PINNED = {
     "engine_failed": ("retry", "failure"),
     "engine_stalled": ("retry", "crash"),
     "gpu_out_of_memory": ("retry", "failure"),
+    "gpu_taken": ("stop", "failure"),
     "internal_error": ("retry", "failure"),
     "language_unsupported": ("permanent", "permanent"),
     "lease_lost": ("lease_lost", "failure"),

@@ -73,6 +73,11 @@ class EventLog:
                 level = logging.WARNING if days_left > 0 else logging.ERROR
                 fields = {"variable": variable, "expires_on": expires_on, "days_left": days_left}
                 logger.log(level, "key_expiring", extra={"fields": fields})
+            case events.TroubleBegan(trouble):
+                fields = {"code": trouble.code, "reason": trouble.sentence}
+                logger.warning("trouble_began", extra={"fields": fields})
+            case events.TroubleEnded(code):
+                self._info("trouble_ended", code=code)
             case events.ResultReplayed(meeting_id, outcome):
                 self._info("result_replayed", meeting_id=str(meeting_id), outcome=outcome)
             case _:
