@@ -53,6 +53,11 @@ def _owners_database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _webhook(url: SecretStr) -> SecretStr:
+    _https_or_loopback(url.get_secret_value())
+    return url
+
+
 def _worker_id(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
         return value
@@ -66,6 +71,7 @@ def _upper(value: object) -> object:
 HttpsUrl = Annotated[str, AfterValidator(_https_or_loopback)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 OwnersDatabaseUrl = Annotated[SecretStr, AfterValidator(_owners_database)]
+WebhookUrl = Annotated[SecretStr, AfterValidator(_webhook)]
 WorkerId = Annotated[str, AfterValidator(_worker_id)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
@@ -122,7 +128,17 @@ class Settings(BaseModel):
     audio_temp_dir: Path = Field(Path("temp_audio"), description="Working files of meetings in progress")
     keep_temp_days: float = Field(7.0, gt=0, description="Working files of abandoned meetings are removed after this")
 
+    min_free_disk_bytes: int = Field(
+        2 * 1024**3, ge=0, description="With less free where working files are, no meeting is begun; 0 to never mind"
+    )
+
     # what it says
+    notify_webhook_url: WebhookUrl | None = Field(
+        None, description="Slack-compatible webhook that is told of troubles, and once a day what was done"
+    )
+    queue_alarm_hours: float = Field(
+        2.0, gt=0, description="It is a trouble when a meeting that is due waits longer than this"
+    )
     log_level: LogLevel = Field("INFO", description="What the console shows: DEBUG, INFO, WARNING or ERROR")
     log_format: Literal["text", "json"] = Field("text", description="`text`, or `json` for machines")
     log_dir: Path = Field(Path("logs"), description="Where the log files are")
@@ -156,6 +172,7 @@ class Settings(BaseModel):
             self.supabase_admin_key,
             self.supabase_jwt_secret,
             self.hf_token,
+            self.notify_webhook_url,
         ]
         passwords = [word for url in (self.database_url, self.supabase_db_url) if url for word in passwords_in(url)]
         return tuple(word for word in [*(s.get_secret_value() for s in kept if s), *passwords] if word)
