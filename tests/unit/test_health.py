@@ -103,10 +103,10 @@ def test_a_queue_that_ages_is_a_warning_and_stops_nobody(clinic: Clinic) -> None
     assert clinic.component("queue") == Component(
         name="queue", state=State.OK, sentence="3 meetings are pending, the oldest for 1 min."
     )
-    clinic.after(events.QueueSeen(3, 7200.0))
+    clinic.after(events.TroubleBegan(Trouble(code="queue_old", sentence="It waits since 2 h.")))
+    clinic.after(events.QueueSeen(3, 10800.0))
     assert clinic.component("queue").state is State.WARNING
-    clinic.after(events.TroubleBegan(Trouble(code="queue_old", sentence="Start more workers.")))
-    assert clinic.component("queue").sentence == "Start more workers."
+    assert "the oldest for 3 h. Look at" in clinic.component("queue").sentence
     assert clinic.health.ready
 
 
@@ -137,6 +137,13 @@ def test_failures_of_this_pc_add_up_until_one_works(
 def test_a_damaged_recording_says_nothing_about_the_pc(clinic: Clinic) -> None:
     clinic.after(STARTED, *[failed(AudioCorruptedError(), Stage.DECODE) for _ in range(5)])
     assert {part.state for part in clinic.health.report().components} == {State.OK}
+
+
+def test_what_a_foreign_error_says_is_not_passed_on(clinic: Clinic) -> None:
+    """It may hold paths of this PC, or words of a meeting."""
+    error = OSError(28, "No space left on device", "/secret/path")
+    clinic.after(events.MeetingFailed(uuid4(), "retrying", DiskFullError.code, Stage.DECODE, error))
+    assert clinic.component("disk").sentence == f"{DiskFullError.default_message} [disk_full]"
 
 
 def test_little_room_is_a_warning_before_it_is_a_failure(clinic: Clinic) -> None:

@@ -18,6 +18,7 @@ from worker.exceptions import (
     Disposition,
     EngineError,
     OutOfMemoryError,
+    PCWorkerException,
     SupabaseStorageError,
     all_errors,
 )
@@ -31,16 +32,14 @@ after a minute is no hiccup."""
 DATABASE_SILENCE_S = 180.0
 """The lease (Registration.lease_s): a worker that reached nobody for so long has lost its meetings."""
 
-QUEUE_OLD_S = 3600.0
-"""An hour's wait for a due meeting means that the fleet is too small or stands still."""
-
 LOW_SPACE_BYTES = 2 * 1024**3
 """Twelve hours of 16 kHz PCM are 1.4 GB (MAX_AUDIO_HOURS), beside the recording itself."""
 
 NUM_IN_A_ROW = 3
 """As often as one meeting may fail; from then on it is the PC rather than the recording."""
 
-INFORMING = frozenset({"queue_old", "key_expiring", "health_unavailable"})
+QUEUE_OLD = "queue_old"
+INFORMING = frozenset({QUEUE_OLD, "key_expiring", "health_unavailable"})
 """Troubles that somebody should hear of and that keep no worker from taking meetings."""
 
 ENGINE_CODES = frozenset(
@@ -52,7 +51,6 @@ DISK_CODES = frozenset({DiskFullError.code})
 
 COMPONENT_OF_TROUBLE = (
     ("disk", "disk"),
-    ("queue", "queue"),
     ("storage", "storage"),
     ("breaker", "engine"),
     ("engine", "engine"),
@@ -159,7 +157,7 @@ class Health:
                 self._reached("complete")
             case events.MeetingFailed(meeting_id, _, code, _, error):
                 self._meetings.pop(meeting_id, None)
-                self._meeting_failed(code, str(error))
+                self._meeting_failed(code, _told(code, error))
             case events.MeetingReleased(meeting_id) | events.MeetingDropped(meeting_id):
                 self._meetings.pop(meeting_id, None)
 
@@ -293,8 +291,6 @@ class Health:
         return None
 
     def _queue_part(self) -> Component:
-        if (trouble := self._trouble_of("queue")) is not None:
-            return trouble
         if self._queue is None:
             return Component(name="queue", state=State.OK, sentence="The queue was not looked at yet.")
         num, oldest_s = self._queue.num_pending, self._queue.oldest_pending_s
@@ -302,7 +298,7 @@ class Health:
         if oldest_s is None:
             return Component(name="queue", state=State.OK, sentence=f"{waiting}.")
         sentence = f"{waiting}, the oldest for {duration_in_words(oldest_s)}."
-        if oldest_s < QUEUE_OLD_S:
+        if QUEUE_OLD not in self._troubles:
             return Component(name="queue", state=State.OK, sentence=sentence)
         more = f"{sentence} Look at `python -m worker status`; start more workers, or see why they stand still."
         return Component(name="queue", state=State.WARNING, sentence=more)
@@ -313,3 +309,10 @@ class Health:
         else:
             sentence = f"The last meeting was completed {duration_in_words(self._now() - self._completed_at)} ago."
         return Component(name="last completed meeting", state=State.OK, sentence=sentence)
+
+
+def _told(code: str, error: BaseException) -> str:
+    """For people. The text of an error from outside our tree may hold a path or words of the meeting."""
+    if isinstance(error, PCWorkerException):
+        return str(error)
+    return next((known.default_message for known in all_errors() if known.code == code), "")
