@@ -77,7 +77,7 @@ THIRD_PARTY = {
 }
 """In which layers a package may be named."""
 
-ENVIRONMENT_READERS = {"worker.config", "worker.app_children", "worker.demo"}
+ENVIRONMENT_READERS = {"worker.config", "worker.app_children", "worker.app_systemd", "worker.demo"}
 
 
 def name_of(path: Path) -> str:
