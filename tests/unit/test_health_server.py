@@ -163,8 +163,8 @@ async def test_a_port_that_is_taken_is_a_trouble_and_no_reason_to_stop(settings:
 
 async def test_a_scraper_that_keeps_its_connection_does_not_keep_a_worker_from_stopping(settings: Settings) -> None:
     async with aiohttp.ClientSession() as client, asyncio.timeout(30), health_served(settings, lambda _: None):
-        async with client.get(f"http://127.0.0.1:{settings.health_port}/metrics") as answer:
-            assert answer.status == 200
+        answer = await client.get(f"http://127.0.0.1:{settings.health_port}/metrics")
+        assert answer.status == 200
 
 
 # --- the command -------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from worker import __version__, events
-from worker.exceptions import ChildCrashedError, ChildStalledError, LeaseLostError, all_errors
+from worker.exceptions import ChildCrashedError, ChildStalledError, Disposition, LeaseLostError, all_errors
 from worker.models import Stage
 from worker.observe.health import Health
 
@@ -35,7 +35,9 @@ CRASHES = frozenset({ChildCrashedError.code, ChildStalledError.code})
 LOST = frozenset({"lost", LeaseLostError.code})
 CALLS = frozenset({"register", "claim", "heartbeat", "complete", "fail", "release", "speakers"})
 _DROPPED = frozenset({"lost", "cancelled", "gone", "already_done"})
-_CODES = frozenset(error.code for error in all_errors())
+_COUNTED = sorted(
+    {e.code for e in all_errors() if e.disposition not in (Disposition.LEASE_LOST, Disposition.STOP)} | {"other"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +88,17 @@ class Metrics:
             registry=registry,
         )
         for outcome in ("completed", "released", "dropped"):
-            self._meetings.labels(outcome, "")  # a rate needs the zero before the first one
+            self._meetings.labels(outcome, "")  # increase() needs the zero before the first one
+        for code in _COUNTED:
+            self._meetings.labels("failed", code)
         self._retries = Counter(
             "pc_worker_retries_total", "Attempts that failed and are followed by another.", ["code"], registry=registry
         )
         self._crashes = Counter(
             "pc_worker_crashes_total", "Engine processes that died or stalled.", ["code"], registry=registry
         )
+        for code in _COUNTED:
+            self._retries.labels(code)
         for code in CRASHES:
             self._crashes.labels(code)
         self._lease_losses = Counter(
@@ -246,4 +252,4 @@ def _gauge(name: str, help_text: str, value: int | None) -> Iterator[GaugeMetric
 
 
 def _bounded(code: str) -> str:
-    return code if code in _CODES else "other"
+    return code if code in _COUNTED else "other"
