@@ -107,8 +107,9 @@ def _threads_per_engine(settings: Settings) -> int:
     return max(1, _num_cores() // num_engines(settings))
 
 
-def child_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Only what a child needs: no key of the database, no telemetry, the models where the settings say."""
+def child_environment(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Only what a child needs of `environ` (or ours): no key of the database, no telemetry, the models' places."""
+    environ = os.environ if environ is None else environ
     passed_on = {
         name: value
         for name, value in environ.items()
@@ -125,7 +126,7 @@ def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:
     from worker.adapters.child_process import ChildProcess
     from worker.adapters.stages_children import ChildStages
 
-    environment = child_environment(settings, os.environ)
+    environment = child_environment(settings)
     prep = ChildProcess(
         name="prep",
         objects={"decoder": objects.decoder, "summarizer": objects.summarizer},

@@ -26,9 +26,10 @@ def status(as_json: AsJson = False) -> None:
 def doctor(as_json: AsJson = False) -> None:
     """Look for what keeps this PC's worker from working; changes nothing. Exit code 1 if something does."""
     from worker import app_doctor, views
+    from worker.app_doctor_check import State
 
     checks = run_async(app_doctor.examine())
-    is_fit = all(check.state is not app_doctor.State.FAILED for check in checks)
+    is_fit = all(check.state is not State.FAILED for check in checks)
     if as_json:
         print_json({"ok": is_fit, "checks": [check._asdict() for check in checks]})
     else:

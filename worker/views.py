@@ -14,7 +14,7 @@ from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, Me
 from worker.scores import Scores
 
 if TYPE_CHECKING:
-    from worker.app_doctor import Check
+    from worker.app_doctor_check import Check
 
 COLOURS = {
     MeetingStatus.PENDING: "yellow",

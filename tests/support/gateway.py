@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
 from types import TracebackType
 
 import aiohttp
@@ -30,6 +32,7 @@ class Gateway:
     def __init__(self, rest_url: str = "", storage_url: str = "") -> None:
         self.rest_url, self.storage_url = rest_url, storage_url
         self.num_requests = 0
+        self.clock_ahead_s = 0.0  # of the header Date in its answers
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._loop = asyncio.new_event_loop()
@@ -52,6 +55,7 @@ class Gateway:
         )
         app = web.Application(client_max_size=LARGEST_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
+        app.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
@@ -59,6 +63,9 @@ class Gateway:
     async def _stop(self) -> None:
         await self._runner.cleanup()
         await self._client.close()
+
+    async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        response.headers["Date"] = formatdate(time.time() + self.clock_ahead_s, usegmt=True)
 
     async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         self.num_requests += 1

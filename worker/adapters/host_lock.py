@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from worker.exceptions import WorkerIdTakenError
 
@@ -32,3 +33,9 @@ def worker_id_lock(worker_id: str) -> Iterator[None]:
                 "Stop it, or give this one another WORKER_ID."
             ) from None
         yield
+
+
+def is_worker_id_held(worker_id: str) -> bool:
+    """Whether a process on this PC holds the name; looks only (proc_net(5)), so that no start is ever disturbed."""
+    sockets = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.endswith(f" @pc-worker/{worker_id}") for line in sockets)
