@@ -49,11 +49,14 @@ async def test_the_lock_is_held_from_the_first_meeting_to_the_end_of_the_last(tm
         assert wait_until(lambda: len(pids(tmp_path)) == 1)
         (pid,) = pids(tmp_path)
         inhibitor(events.MeetingReleased(first, "released"))
-        assert is_running(pid)
+        third = claim(inhibitor)
         inhibitor(events.MeetingCompleted(second, "completed", 1.0, 1.0))
+        assert is_running(pid)
+        inhibitor(events.MeetingFailed(third, "failed", "audio_corrupted", None, ValueError()))
         assert wait_until(lambda: not is_running(pid))
         claim(inhibitor)
         assert wait_until(lambda: len(pids(tmp_path)) == 2)
+    assert len(pids(tmp_path)) == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids(tmp_path)), "its end was not waited for"
 
 
