@@ -110,7 +110,7 @@ class KeysEnd:
             self._troubles.end(code)
             return
         which = ", ".join(f"{key.variable} {verb} on {key.expires_on}" for key in keys)
-        action = "Put a new one into .env and restart the worker (README, Keys and tokens)."
+        action = "Put a new one into .env (for a token: `python -m worker token`) and restart the worker."
         self._troubles.begin(Trouble(code=code, sentence=f"{which}. {action}"))
 
 
