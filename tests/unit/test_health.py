@@ -15,7 +15,8 @@ from worker.exceptions import (
     SupabaseStorageError,
 )
 from worker.models import Stage, Trouble
-from worker.observe.health import DATABASE_GRACE_S, DATABASE_SILENCE_S, Health
+from worker.observe.health import Health
+from worker.observe.health_components import DATABASE_GRACE_S, DATABASE_SILENCE_S
 from worker.observe.health_report import Component, State, duration_in_words
 
 STARTED = events.WorkerStarted("lab-pc-1", 0, 0)

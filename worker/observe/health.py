@@ -23,24 +23,9 @@ from worker.exceptions import (
     all_errors,
 )
 from worker.models import Stage, Trouble
-from worker.observe.health_report import Component, HealthReport, MeetingAtWork, State, duration_in_words
-
-DATABASE_GRACE_S = 60.0
-"""A call that fails is repeated within seconds, then at most a minute apart (worker.store_calls); one that still fails
-after a minute is no hiccup."""
-
-DATABASE_SILENCE_S = 180.0
-"""The lease (Registration.lease_s): a worker that reached nobody for so long has lost its meetings."""
-
-LOW_SPACE_BYTES = 2 * 1024**3
-"""Twelve hours of 16 kHz PCM are 1.4 GB (MAX_AUDIO_HOURS), beside the recording itself."""
-
-NUM_IN_A_ROW = 3
-"""As often as one meeting may fail; from then on it is the PC rather than the recording."""
-
-QUEUE_OLD = "queue_old"
-INFORMING = frozenset({QUEUE_OLD, "key_expiring", "health_unavailable"})
-"""Troubles that somebody should hear of and that keep no worker from taking meetings."""
+from worker.observe import health_components
+from worker.observe.health_components import DATABASE_GRACE_S, INFORMING, FailingCall, Streak
+from worker.observe.health_report import Component, HealthReport, MeetingAtWork, State
 
 ENGINE_CODES = frozenset(
     {e.code for e in all_errors() if issubclass(e, EngineError) and e.disposition is not Disposition.PERMANENT}
@@ -49,47 +34,12 @@ ENGINE_CODES = frozenset(
 STORAGE_CODES = frozenset({SupabaseStorageError.code, AudioDownloadError.code})
 DISK_CODES = frozenset({DiskFullError.code})
 
-COMPONENT_OF_TROUBLE = (
-    ("disk", "disk"),
-    ("storage", "storage"),
-    ("breaker", "engine"),
-    ("engine", "engine"),
-    ("model", "engine"),
-    ("gpu", "engine"),
-)
-"""By the first word of a trouble's code; any other one shows among the troubles only."""
-
 _ENGINE_STAGES = frozenset({Stage.TRANSCRIBE, Stage.DIARIZE})
 
 
 @dataclass(slots=True)
-class _Streak:
-    """Failures of one kind since the last success."""
-
-    num_failed: int = 0
-    code: str = ""
-    sentence: str = ""
-    has_worked: bool = False
-
-    def failed(self, code: str, sentence: str) -> None:
-        self.num_failed, self.code, self.sentence = self.num_failed + 1, code, sentence
-
-    def worked(self) -> None:
-        self.num_failed, self.has_worked = 0, True
-
-
-@dataclass(slots=True)
-class _FailingCall:
-    """A call to the database that is being repeated."""
-
-    since: float
-    until: float
-    sentence: str
-
-
-@dataclass(slots=True)
 class _AtWork:
-    since: float
+    since_s: float
     stage: Stage | None = None
     progress: float | None = None
 
@@ -106,13 +56,13 @@ class Health:
     def __init__(self, *, monotonic: Callable[[], float], free_bytes: Callable[[], int | None] = lambda: None) -> None:
         self._now, self._free_bytes = monotonic, free_bytes
         self._is_registered = self._is_draining = self._is_stopped = False
-        self._reached_at: float | None = None
+        self._reached_at_s: float | None = None
         self._queue: events.QueueSeen | None = None
-        self._completed_at: float | None = None
-        self._failing: dict[str, _FailingCall] = {}
+        self._completed_at_s: float | None = None
+        self._failing: dict[str, FailingCall] = {}
         self._troubles: dict[str, Trouble] = {}
         self._meetings: dict[UUID, _AtWork] = {}
-        self._streaks = {"storage": _Streak(), "engine": _Streak(), "disk": _Streak()}
+        self._streaks = {"storage": Streak(), "engine": Streak(), "disk": Streak()}
 
     # --- what it hears ---------------------------------------------------------------------------------------------
 
@@ -152,7 +102,7 @@ class Health:
                 self._stage_finished(stage, reused=reused)
             case events.MeetingCompleted(meeting_id):
                 self._meetings.pop(meeting_id, None)
-                self._completed_at = self._now()
+                self._completed_at_s = self._now()
                 self._streaks["disk"].worked()
                 self._reached("complete")
             case events.MeetingFailed(meeting_id, _, code, _, error):
@@ -182,12 +132,11 @@ class Health:
         """It counts as failing until it gets through, or is not repeated any more: nobody tells of a call given up."""
         now = self._now()
         known = self._failing.get(call)
-        is_same = known is not None and now <= known.until
-        since = known.since if known is not None and is_same else now
-        self._failing[call] = _FailingCall(since, now + 8 * retry_in_s + DATABASE_GRACE_S, message)
+        since_s = known.since_s if known is not None and now <= known.until_s else now
+        self._failing[call] = FailingCall(since_s, now + 8 * retry_in_s + DATABASE_GRACE_S, message)
 
     def _reached(self, call: str) -> None:
-        self._reached_at = self._now()
+        self._reached_at_s = self._now()
         self._failing.pop(call, None)
 
     # --- what it answers -------------------------------------------------------------------------------------------
@@ -226,7 +175,7 @@ class Health:
             live=self.live,
             ready=not reasons,
             reasons=reasons,
-            components=(self._database(), *self._parts(), self._queue_part(), self._completed()),
+            components=self._components(),
             meetings=tuple(self._work(meeting_id, work) for meeting_id, work in self._meetings.items()),
             troubles=tuple(trouble for _, trouble in sorted(self._troubles.items())),
         )
@@ -237,78 +186,28 @@ class Health:
         return {stage: stages.count(stage) for stage in set(stages)}
 
     def _work(self, meeting_id: UUID, work: _AtWork) -> MeetingAtWork:
-        running_s = round(self._now() - work.since, 1)
+        running_s = round(self._now() - work.since_s, 1)
         return MeetingAtWork(meeting_id=meeting_id, stage=work.stage, progress=work.progress, running_s=running_s)
 
     def _database(self) -> Component:
         now = self._now()
-        failing = [call for call in self._failing.values() if now <= call.until]
-        if failing:
-            worst = min(failing, key=lambda call: call.since)
-            state = State.FAILED if now - worst.since >= DATABASE_GRACE_S else State.WARNING
-            told = worst.sentence or "A call to the database failed. The worker repeats it; check network and database."
-            return Component(name="database", state=state, sentence=told)
-        if self._reached_at is None:
-            return Component(name="database", state=State.WARNING, sentence="The database was not reached yet.")
-        silent_s = now - self._reached_at
-        sentence = f"It was reached {duration_in_words(silent_s)} ago."
-        # without heartbeats that tell about the queue, silence means nothing
-        if self._queue is not None and silent_s > DATABASE_SILENCE_S:
-            return Component(name="database", state=State.FAILED, sentence=f"{sentence} Check network and database.")
-        return Component(name="database", state=State.OK, sentence=sentence)
-
-    def _parts(self) -> tuple[Component, ...]:
-        return (
-            self._part("storage", "The last recording was fetched.", "No recording was fetched yet."),
-            self._part("engine", "The last recording was worked through.", "The engine was not used yet."),
-            self._part("disk", *2 * (self._space(),)),
+        return health_components.database(
+            [call for call in self._failing.values() if now <= call.until_s],
+            None if self._reached_at_s is None else now - self._reached_at_s,
+            has_heartbeat=self._queue is not None,
+            now_s=now,
         )
 
-    def _part(self, name: str, works: str, unused: str) -> Component:
-        if (trouble := self._trouble_of(name)) is not None:
-            return trouble
-        streak = self._streaks[name]
-        if streak.num_failed:
-            state = State.FAILED if streak.num_failed >= NUM_IN_A_ROW else State.WARNING
-            in_a_row = f" ({streak.num_failed} in a row)" if streak.num_failed > 1 else ""
-            return Component(name=name, state=state, sentence=f"{streak.sentence} [{streak.code}]{in_a_row}")
-        free_bytes = self._free_bytes() if name == "disk" else None
-        state = State.WARNING if free_bytes is not None and free_bytes < LOW_SPACE_BYTES else State.OK
-        return Component(name=name, state=state, sentence=works if streak.has_worked else unused)
-
-    def _space(self) -> str:
-        free_bytes = self._free_bytes()
-        if free_bytes is None:
-            return "How much room is left is not known."
-        sentence = f"{free_bytes / 1e9:,.1f} GB are free for working files."
-        return f"{sentence} Make room on the PC's disk." if free_bytes < LOW_SPACE_BYTES else sentence
-
-    def _trouble_of(self, component: str) -> Component | None:
-        for code, trouble in sorted(self._troubles.items()):
-            if any(code.startswith(word) and component == name for word, name in COMPONENT_OF_TROUBLE):
-                state = State.WARNING if code in INFORMING else State.FAILED
-                return Component(name=component, state=state, sentence=trouble.sentence)
-        return None
-
-    def _queue_part(self) -> Component:
-        if self._queue is None:
-            return Component(name="queue", state=State.OK, sentence="The queue was not looked at yet.")
-        num, oldest_s = self._queue.num_pending, self._queue.oldest_pending_s
-        waiting = "1 meeting is pending" if num == 1 else f"{num} meetings are pending"
-        if oldest_s is None:
-            return Component(name="queue", state=State.OK, sentence=f"{waiting}.")
-        sentence = f"{waiting}, the oldest for {duration_in_words(oldest_s)}."
-        if QUEUE_OLD not in self._troubles:
-            return Component(name="queue", state=State.OK, sentence=sentence)
-        more = f"{sentence} Look at `python -m worker status`; start more workers, or see why they stand still."
-        return Component(name="queue", state=State.WARNING, sentence=more)
-
-    def _completed(self) -> Component:
-        if self._completed_at is None:
-            sentence = "No meeting was completed since the worker started."
-        else:
-            sentence = f"The last meeting was completed {duration_in_words(self._now() - self._completed_at)} ago."
-        return Component(name="last completed meeting", state=State.OK, sentence=sentence)
+    def _components(self) -> tuple[Component, ...]:
+        completed_at_s = self._completed_at_s
+        return (
+            self._database(),
+            health_components.storage(self._streaks["storage"], self._troubles),
+            health_components.engine(self._streaks["engine"], self._troubles),
+            health_components.disk(self._streaks["disk"], self._troubles, self._free_bytes()),
+            health_components.queue(self._queue, is_old=health_components.QUEUE_OLD in self._troubles),
+            health_components.last_completed(None if completed_at_s is None else self._now() - completed_at_s),
+        )
 
 
 def _told(code: str, error: BaseException) -> str:

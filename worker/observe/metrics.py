@@ -110,6 +110,8 @@ class Metrics:
             ["stage"],
             registry=registry,
         )
+        for stage in (Stage.DIARIZE, Stage.SUMMARIZE):
+            self._degraded.labels(stage.value)
         self._audio = Counter("pc_worker_audio_seconds_total", "Sound of completed meetings.", registry=registry)
         self._stage_s = Histogram(
             "pc_worker_stage_seconds",
@@ -141,6 +143,8 @@ class Metrics:
         self._failed_calls = Counter(
             "pc_worker_store_failures_total", "Calls to the database that failed.", ["call"], registry=registry
         )
+        for call in CALLS:
+            self._failed_calls.labels(call)
         self._trouble = Gauge(
             "pc_worker_trouble", "1 while the worker has this trouble, then 0.", ["code"], registry=registry
         )
