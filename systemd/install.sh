@@ -149,9 +149,8 @@ pinned() { grep -h "^$1==" "$SOURCE/constraints.txt"; }
 
 install_packages() { # FOLDER VERSION_FOLDER
     rm -rf "$1"
-    mkdir -p "$1"
+    "$python" -m venv "$1"
     ln -sfn "$1" "$2/.venv"
-    make -s -C "$2" .venv/bin/python PYTHON="$python"
     if [[ $cpu ]]; then # before the rest, which then finds torch there and leaves the CUDA libraries out
         "$1/bin/python" -m pip --disable-pip-version-check install --quiet -c "$SOURCE/constraints.txt" \
             --index-url "${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}" --extra-index-url https://pypi.org/simple \

@@ -6,20 +6,30 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from tests.support.lab_pc import LabPC
 from tests.support.queue_worlds import fresh_database
-from tests.support.worker_process import ROOT, url_of
+from tests.support.worker_process import PATIENCE_S, ROOT, url_of
 from worker.adapters.migrate_postgres import migrate
 
 pytestmark = pytest.mark.crash
 
 SCRIPTS = ("install.sh", "uninstall.sh", "pc-worker")
+SCRIPTED_ENGINES = """
+from worker import app, app_children
+from worker.adapters.child_channel import ObjectSpec
+ENGINES = ("Decoder", "Transcriber", "Diarizer", "Summarizer")
+SPECS = {name.lower(): ObjectSpec(factory=f"worker.testing.scripted:Scripted{name}") for name in ENGINES}
+app.child_objects = lambda settings: app_children.ChildObjects(**SPECS, scorer=SPECS["summarizer"])
+"""
 SHOW_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ, argv=sys.argv[1:]))); sys.exit(1)"
 
 
@@ -44,6 +54,21 @@ def installed(pc: LabPC) -> LabPC:
 def name_of(pc: LabPC) -> str:
     [file] = [file for file in pc.etc.glob("*.env") if file.name != "common.env"]
     return file.stem
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.05)
+
+
+def outcomes(pc: LabPC, meeting_id: str) -> list[str | None]:
+    """Of each attempt, oldest first."""
+    address = pc.settings.read_text().splitlines()[0].removeprefix("DATABASE_URL=")
+    query = "select outcome from pc_worker.job_attempts where meeting_id = %s order by token"
+    with psycopg.connect(address) as connection:
+        return [outcome for (outcome,) in connection.execute(query, [meeting_id]).fetchall()]
 
 
 # --- installing --------------------------------------------------------------------------------------------------
@@ -181,6 +206,28 @@ def test_an_upgrade_switches_and_the_last_two_versions_stay(installed: LabPC) ->
     assert len(set(seen)) == 3
     assert installed.versions == {*seen[1:]}
     assert "installed already" in installed.install("--upgrade").stdout
+
+
+@pytest.mark.slow
+def test_a_meeting_in_flight_is_finished_and_done_once(pc: LabPC) -> None:
+    pc.change_version(SCRIPTED_ENGINES)
+    name = f"w{uuid4().hex[:8]}"
+    assert pc.install("--env", str(pc.settings), "--instances", name).returncode == 0
+    begun, goes_on = pc.folder / "begun", pc.folder / "goes_on"
+    recording = pc.folder / "recording.json"
+    recording.write_text(json.dumps({"transcribe": {"touch": str(begun), "until": str(goes_on)}}))
+    meeting_id = pc.pc_worker("enqueue", str(recording)).stdout.strip()
+    wait_until(begun.exists)
+    pc.change_version(SCRIPTED_ENGINES)
+    old, waiting = pc.current, pc.pc_worker("enqueue", str(recording)).stdout.strip()
+    with ThreadPoolExecutor() as threads:
+        upgrade = threads.submit(pc.install, "--upgrade")
+        wait_until(lambda: f"stop pc-worker@{name}" in pc.calls())
+        goes_on.touch()
+        assert upgrade.result().returncode == 0, upgrade.result().stderr
+    wait_until(lambda: outcomes(pc, waiting)[-1:] == ["completed"])
+    assert pc.current != old
+    assert outcomes(pc, meeting_id) == ["completed"]
 
 
 def test_a_version_that_does_not_come_up_is_rolled_back(installed: LabPC) -> None:
