@@ -11,21 +11,22 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from worker import __version__
 from worker.app_access import project_access
-from worker.app_children import ChildObjects, build_stages, child_objects, num_engines
+from worker.app_children import ChildObjects, build_stages, child_objects, gpu_of, num_engines
 from worker.app_database import opened_store
 from worker.app_recordings import storage_of, web_of
 from worker.config import Settings
-from worker.models import SpeakerTurn, TranscriptSegment, WorkerInfo
-from worker.ports import Observer, Store
+from worker.models import GpuFacts, SpeakerTurn, TranscriptSegment, WorkerInfo
+from worker.ports import Gate, Observer, Store
 from worker.scores import Scores
+from worker.troubles import Troubles
 
 if TYPE_CHECKING:
     from worker.adapters.stages_children import ChildStages
@@ -45,7 +46,16 @@ class SystemClock:
 # --- the worker --------------------------------------------------------------------------------------------------
 
 
-def build_worker(settings: Settings, store: Store, stages: ChildStages, observe: Observer) -> PCWorker:
+def build_worker(
+    settings: Settings,
+    store: Store,
+    stages: ChildStages,
+    observe: Observer,
+    *,
+    gpu: GpuFacts | None = None,
+    troubles: Troubles | None = None,
+    gates: Sequence[Gate] = (),
+) -> PCWorker:
     from worker.adapters.system_info import read_system_info
     from worker.daemon import Pace, PCWorker
     from worker.pipeline import Limits, Pipeline
@@ -56,7 +66,7 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
         name=settings.display_name,
         instance_id=uuid.uuid4(),
         version=__version__,
-        system=read_system_info(),
+        system=read_system_info(gpu),
     )
     pace = Pace(
         polling_s=settings.polling_interval_seconds,
@@ -75,6 +85,8 @@ def build_worker(settings: Settings, store: Store, stages: ChildStages, observe:
         clock=clock,
         random=Random(info.instance_id.int),
         pace=pace,
+        troubles=troubles,
+        gates=gates,
     )
 
 
@@ -85,28 +97,43 @@ async def run_worker(
     observers: Iterable[Observer],
     objects: ChildObjects | None = None,
     stop_after: Callable[[object], bool] = lambda _: False,
+    read_gpu: Callable[[Settings], GpuFacts | None] = gpu_of,
 ) -> int:
     """
     Run one worker until it is told to stop (SIGTERM, SIGINT), the first event comes for which `stop_after` holds, or,
     with `once`, the queue is empty.
 
     Returns the number of meetings completed. Raises WorkerIdTakenError, ConfigurationError, and with `once`
-    SupabaseConnectionError.
+    SupabaseConnectionError, or what a closed gate says (GpuTakenError, DiskFullError).
     """
     from worker.adapters.host_lock import worker_id_lock
 
-    with worker_id_lock(settings.worker_id or ""):
+    gpu = read_gpu(settings)
+    with worker_id_lock(settings.worker_id or ""), _gpu_gates(settings, gpu) as gates:
         async with opened_store(settings) as store:
             stages = build_stages(settings, objects or child_objects(settings))
             watchers = [*observers]
-            worker = build_worker(settings, store, stages, _all_of(watchers))
+            observe = _all_of(watchers)
+            worker = build_worker(settings, store, stages, observe, gpu=gpu, troubles=Troubles(observe), gates=gates)
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:
-                    async with _expiry_watched(settings, _all_of(watchers)):
+                    async with _expiry_watched(settings, observe):
                         return await worker.run(once=once)
                 finally:
                     await stages.close()
+
+
+@contextmanager
+def _gpu_gates(settings: Settings, gpu: GpuFacts | None) -> Iterator[tuple[Gate, ...]]:
+    """The GPU is let go at the end of the block, or of the process."""
+    if gpu is None:
+        yield ()
+        return
+    from worker.adapters.gpu_gate import GpuGate
+
+    with closing(GpuGate(gpu, settings.worker_id or "")) as gate:
+        yield (gate,)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from worker import __version__
 from worker.config import Settings
-from worker.models import Stage
+from worker.models import GpuFacts, Stage
 
 if TYPE_CHECKING:
     from worker.adapters.child_channel import ObjectSpec
@@ -32,7 +32,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ", "LD_
 _PASSED_ON_HUB = ("HF_HUB_OFFLINE", "HF_ENDPOINT")
 _PASSED_ON_PREFIXES = ("CUDA_", "NVIDIA_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-_QUIET = {
+_FIXED = {
     "PYANNOTE_METRICS_ENABLED": "0",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
@@ -41,6 +41,7 @@ _QUIET = {
     # two OpenMP threads that wait actively next to other load are hundreds of times slower than ones that sleep
     "OMP_WAIT_POLICY": "PASSIVE",
     "OPENBLAS_NUM_THREADS": "1",  # likewise: numpy's threads wait actively, whatever OpenMP is told
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # CUDA_DEVICE is the number that nvidia-smi and NVML know
 }
 
 
@@ -99,6 +100,15 @@ def _uses_gpu(settings: Settings) -> bool:
     return settings.asr_engine == "whisperx" and settings.enable_gpu and Path("/dev/nvidiactl").exists()
 
 
+def gpu_of(settings: Settings) -> GpuFacts | None:
+    """The GPU that this worker's engine computes on; None without one, or when the settings leave it alone."""
+    if settings.asr_engine != "whisperx" or not settings.enable_gpu:
+        return None
+    from worker.adapters.gpu_nvml import read_gpu
+
+    return read_gpu(settings.cuda_device, visible=os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
 def _num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -119,7 +129,7 @@ def child_environment(settings: Settings, environ: Mapping[str, str] | None = No
     cache = settings.model_cache_dir.absolute()
     # without these the libraries write below HOME, which a service may not have
     caches = {"HF_HOME": str(cache / "huggingface"), "TORCH_HOME": str(cache / "torch")}
-    return {**passed_on, **_QUIET, **caches, **token}
+    return {**passed_on, **_FIXED, **caches, **token}
 
 
 def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:

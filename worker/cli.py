@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from worker import cli_health, cli_meetings, cli_project
+from worker import cli_fleet, cli_health, cli_meetings, cli_project
 from worker.cli_shared import EXIT_CONFIG, EXIT_FAILED, AsJson, complain, console, print_json, run_async
 from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
 
@@ -112,6 +112,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "enqueue": cli_meetings.enqueue,
     "list": cli_meetings.list_meetings,
     "status": cli_project.status,
+    "drain": cli_fleet.drain,
+    "resume": cli_fleet.resume,
     "show": cli_meetings.show,
     "retry": cli_meetings.retry,
     "cancel": cli_meetings.cancel,

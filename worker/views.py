@@ -10,7 +10,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingStatus, MeetingSummary, Stage, SummaryItem
+from worker.models import (
+    FleetStatus,
+    Meeting,
+    MeetingDetail,
+    MeetingStatus,
+    MeetingSummary,
+    Stage,
+    SummaryItem,
+    WorkerState,
+    WorkInProgress,
+)
 from worker.scores import Scores
 
 if TYPE_CHECKING:
@@ -85,24 +95,45 @@ def fleet(status: FleetStatus) -> RenderableType:
     if not status.workers:
         parts.append(Text("No worker has ever registered. Start one with `python -m worker run`.", style="yellow"))
         return Group(*parts)
+    return Group(*parts, Text(), _workers_table(status.workers), *_troubles(status.workers))
+
+
+def _workers_table(workers: Iterable[WorkerState]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("worker", "host", "version", "state", "last seen", "doing"):
+    for heading in ("worker", "host", "version", "GPU", "state", "last seen", "doing"):
         table.add_column(heading)
-    for worker in status.workers:
-        state = "draining" if worker.alive and worker.draining else "alive" if worker.alive else "not seen"
-        doing = "\n".join(
-            f"{work.title or work.meeting_id} - {_stage(work.stage, work.progress)} (for {ago(work.running_s)})"
-            for work in worker.meetings
-        )
+    for worker in workers:
+        state = _worker_state(worker)
         table.add_row(
             Text(worker.worker_id),
             Text(worker.hostname),
-            worker.version,
+            Text(worker.version),
+            Text("\n".join(filter(None, (worker.gpu, worker.driver and f"driver {worker.driver}"))) or "-"),
             Text(state, style="green" if state == "alive" else "yellow"),
             f"{ago(worker.last_seen_s)} ago",
-            Text(doing or "-"),
+            Text("\n".join(_work_in_words(work) for work in worker.meetings) or "-"),
         )
-    return Group(*parts, Text(), table)
+    return table
+
+
+def _worker_state(worker: WorkerState) -> str:
+    if not worker.alive:
+        return "not seen, drained" if worker.draining else "not seen"
+    if worker.draining:
+        return "draining" if worker.meetings else "drained"
+    return "in trouble" if worker.troubles else "alive"
+
+
+def _work_in_words(work: WorkInProgress) -> str:
+    return f"{work.title or work.meeting_id} - {_stage(work.stage, work.progress)} (for {ago(work.running_s)})"
+
+
+def _troubles(workers: Iterable[WorkerState]) -> Iterator[RenderableType]:
+    """What each worker that is alive says of itself: the last words of one that is gone are news no more."""
+    for worker in workers:
+        for trouble in worker.troubles if worker.alive else ():
+            yield Text()
+            yield Text(f"{worker.worker_id}: {trouble.sentence} [{trouble.code}]", style="yellow")
 
 
 def detail(found: MeetingDetail) -> RenderableType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,10 +45,12 @@ class Lab:
             NewMeeting(id=meeting_id, title=title, audio_path=f"lab/{meeting_id}/audio.json")
         )
 
-    def worker(self, worker_id: str, *, once: bool = False, **variables: str) -> WorkerProcess:
+    def worker(
+        self, worker_id: str, *, once: bool = False, flags: Sequence[str] = (), **variables: str
+    ) -> WorkerProcess:
         """Worker ids are made unique on this host, because a worker holds its name on the whole host."""
         environment = environment_in(self.folder, url_of(self.dsn), f"{worker_id}-{self.folder.name}", **variables)
-        return self._workers.enter_context(scripted_worker(environment, *(["--once"] if once else [])))
+        return self._workers.enter_context(scripted_worker(environment, *(["--once"] if once else []), *flags))
 
     async def found(self, meeting_id: UUID) -> MeetingDetail:
         detail = await self.store.meeting(meeting_id)

@@ -19,6 +19,7 @@ from tests.support import project_keys
 from tests.support.audio_files import encode, speech, write_sound
 from tests.support.fake_storage import FakeStorage
 from tests.support.queue_worlds import fresh_database
+from tests.support.shell import Shell
 from tests.support.supabase_project import add_user
 from tests.support.supabase_stack import SupabaseStack, supabase_stack
 from tests.support.worker_process import WorkerProcess, environment_in, scripted_worker
@@ -59,20 +60,23 @@ class Fleet:
         """A PC of its own: nothing is shared but the project."""
         pc = self.folder / name
         pc.mkdir()
-        environment = environment_in(pc, "", f"{name}-{self.folder.name}") | {
+        environment = self._environment(pc, f"{name}-{self.folder.name}")
+        return self._workers.enter_context(scripted_worker(environment, "--real-audio"))
+
+    def _environment(self, folder: Path, worker_id: str) -> dict[str, str]:
+        environment = environment_in(folder, "", worker_id) | {
             "SUPABASE_URL": self.stack.url,
             "SUPABASE_KEY": project_keys.PUBLISHABLE_KEY,
             "SUPABASE_WORKER_TOKEN": self.stack.worker_token,
         }
         del environment["DATABASE_URL"]
-        return self._workers.enter_context(scripted_worker(environment, "--real-audio"))
+        return environment
 
-    def worker_rpc(self, function: str, **parameters: Any) -> dict[str, Any]:
-        headers = {"apikey": project_keys.PUBLISHABLE_KEY, "Authorization": f"Bearer {self.stack.worker_token}"}
-        answer = httpx.post(f"{self.stack.url}/rest/v1/rpc/{function}", json=parameters, headers=headers)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+    def command(self, *arguments: str) -> str:
+        """Typed on a PC that holds what a worker holds, and nothing for administrators."""
+        done = Shell(self.folder, self._environment(self.folder, "other"))(*arguments)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout + done.stderr)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.stack.dsn) as connection:
@@ -136,7 +140,7 @@ async def test_sixty_meetings_complete_exactly_once_while_one_pc_is_killed_and_o
     killed.kill()
     drained.wait_for("StageStarted", stage="transcribe")
     drained_id = f"drained-{fleet.folder.name}"
-    assert fleet.worker_rpc("worker_drain_v1", p_worker_id=drained_id, p_draining=True)["outcome"] == "draining"
+    assert "takes no more meetings" in fleet.command("drain", drained_id)
     num_claimed = fleet.rows(f"select count(*) from pc_worker.job_attempts where worker_id = '{drained_id}'")
     await fleet.wait_until_nothing_is_left()
 

@@ -1,7 +1,9 @@
 """
-A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio]`.
+A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio]
+[--gpu=UUID]`.
 
-With --real-audio recordings are decoded for real, and only the engines are scripted.
+With --real-audio recordings are decoded for real, and only the engines are scripted. With --gpu the PC seems to have
+that GPU, and this worker to work on it.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -18,6 +20,7 @@ from worker import app
 from worker.adapters.child_channel import ObjectSpec
 from worker.app_children import ChildObjects
 from worker.config import Need, load_settings
+from worker.models import GpuFacts
 from worker.observe.event_log import EventLog
 from worker.observe.logs import configure_logging
 
@@ -42,6 +45,11 @@ def tell(event: object) -> None:
     sys.stdout.flush()
 
 
+def fake_gpu() -> GpuFacts | None:
+    uuids = [argument.removeprefix("--gpu=") for argument in sys.argv if argument.startswith("--gpu=")]
+    return GpuFacts(name="NVIDIA Fake", uuid=uuids[0], driver="570.1", vram_bytes=2**34) if uuids else None
+
+
 def main() -> None:
     settings = load_settings([Need.DATABASE, Need.WORKER], env_file=None)
     with configure_logging(
@@ -53,7 +61,11 @@ def main() -> None:
     ):
         once = "--once" in sys.argv
         objects = REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
-        asyncio.run(app.run_worker(settings, once=once, observers=[tell, EventLog()], objects=objects))
+        asyncio.run(
+            app.run_worker(
+                settings, once=once, observers=[tell, EventLog()], objects=objects, read_gpu=lambda _: fake_gpu()
+            )
+        )
 
 
 if __name__ == "__main__":

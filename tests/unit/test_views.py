@@ -11,7 +11,16 @@ from rich.console import Console, RenderableType
 
 from tests.support.queue_values import result
 from worker import views
-from worker.models import FleetStatus, Meeting, MeetingDetail, MeetingSpeaker, MeetingStatus
+from worker.models import (
+    FleetStatus,
+    Meeting,
+    MeetingDetail,
+    MeetingSpeaker,
+    MeetingStatus,
+    Trouble,
+    WorkerState,
+    WorkInProgress,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -69,3 +78,45 @@ def test_a_queue_that_nobody_works_on_says_how_to_start_a_worker() -> None:
     assert "3 pending" in text
     assert "2 h" in text
     assert "python -m worker run" in text
+
+
+def worker_state(**fields: object) -> WorkerState:
+    known = {"worker_id": "lab-1", "name": "lab-1", "hostname": "pc-1", "version": "0.4", "last_seen_s": 7.0}
+    return WorkerState.model_validate({**known, "alive": True, "draining": False, **fields})
+
+
+WORK = WorkInProgress(meeting_id=uuid4(), title="Seminar", stage="align", progress=0.5, running_s=600.0)
+TAKEN = Trouble(code="gpu_taken", sentence="The GPU is in use by the worker lab-2. Stop it.")
+
+
+def test_the_fleet_shows_version_host_gpu_driver_and_meetings_of_each_worker() -> None:
+    worker = worker_state(gpu="NVIDIA X", driver="570.1", meetings=(WORK,))
+    text = shown(views.fleet(FleetStatus(counts={}, workers=(worker,))), width=160)
+    for word in ("lab-1", "pc-1", "0.4", "NVIDIA X", "driver 570.1", "alive", "7 s ago", "Seminar - align 50%"):
+        assert word in text
+
+
+def test_a_trouble_is_shown_in_words_with_its_code() -> None:
+    text = shown(views.fleet(FleetStatus(counts={}, workers=(worker_state(troubles=(TAKEN,)),))), width=160)
+    assert "in trouble" in text
+    assert "lab-1: The GPU is in use by the worker lab-2. Stop it. [gpu_taken]" in text
+
+
+def test_the_last_words_of_a_worker_that_is_gone_are_not_shown_as_news() -> None:
+    text = shown(views.fleet(FleetStatus(counts={}, workers=(worker_state(alive=False, troubles=(TAKEN,)),))))
+    assert "not seen" in text
+    assert "in use" not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({"meetings": (WORK,)}, "draining"),
+        ({}, "drained"),
+        ({"alive": False}, "not seen, drained"),
+    ],
+)
+def test_a_worker_that_takes_no_more_meetings_says_so(fields: dict[str, object], state: str) -> None:
+    """`draining` until it has finished what it had; a PC that is off is still drained when it comes back."""
+    worker = worker_state(draining=True, **fields)
+    assert f" {state} " in shown(views.fleet(FleetStatus(counts={}, workers=(worker,))), width=160)

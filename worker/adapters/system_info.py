@@ -7,10 +7,11 @@ import platform
 import socket
 from pathlib import Path
 
-from worker.models import SystemInfo
+from worker.models import GpuFacts, SystemInfo
 
 
-def read_system_info() -> SystemInfo:
+def read_system_info(gpu: GpuFacts | None = None) -> SystemInfo:
+    """`gpu`: the one this worker works on."""
     return SystemInfo(
         hostname=socket.gethostname(),
         machine_id=_machine_id(),
@@ -18,6 +19,10 @@ def read_system_info() -> SystemInfo:
         python=platform.python_version(),
         cpu_count=len(os.sched_getaffinity(0)),
         ram_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        gpu=gpu and gpu.name,
+        gpu_uuid=gpu and gpu.uuid,
+        driver=gpu and gpu.driver,
+        vram_bytes=gpu and gpu.vram_bytes,
     )
 
 

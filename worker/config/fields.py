@@ -104,7 +104,7 @@ class Settings(BaseModel):
 
     # what it runs on
     enable_gpu: bool = Field(True, description="Use the GPU if there is one (engine whisperx)")
-    cuda_device: int = Field(0, ge=0, description="Number of the GPU")
+    cuda_device: int = Field(0, ge=0, description="Number of the GPU, as `nvidia-smi -L` lists it")
     asr_engine: Literal["whisperx", "sphinx"] = Field(
         "whisperx", description="`whisperx`, or `sphinx`: offline, English, rough"
     )
