@@ -91,7 +91,7 @@ async def test_a_service_is_up_while_its_database_is_away(lab: Lab, manager: Ser
     with closing(started(lab, manager, dsn=f"host={nowhere} dbname=postgres user=postgres")) as worker:
         manager.wait_for("READY")
         status = next(told["STATUS"] for told in manager.seen if "READY" in told)
-        assert status.startswith("The database cannot be used (")
+        assert status.startswith("The database cannot be reached.")
         manager.wait_for("WATCHDOG")
         worker.signal(signal.SIGTERM)
         manager.wait_for("STOPPING")

@@ -38,7 +38,8 @@ FULL = Trouble(code="disk_full", sentence="The disk is full: free 2 GB.")
         ([STARTED, events.WorkerStopped("w", 3)], "Stopping"),
         ([STARTED, events.TroubleBegan(FULL), events.QueueSeen(3, 1.0)], f"{FULL.sentence} Idle; 3 pending"),
         ([STARTED, events.TroubleBegan(FULL), events.TroubleEnded("disk_full")], "Idle"),
-        ([AWAY], "The database cannot be used (unreachable). Check the network. Starting"),
+        ([AWAY], "Check the network. [unreachable] Starting"),
+        ([events.StoreUnavailable("claim", "unreachable", 5.0)], "The database cannot be used. [unreachable] Starting"),
         ([AWAY, STARTED], "Idle"),
         ([STARTED, AWAY, events.StoreRecovered("claim")], "Idle"),
         ([events.TroubleBegan(Trouble(code="away", sentence="Check the network.")), STARTED, AWAY],
@@ -59,7 +60,7 @@ def test_an_outage_of_which_nothing_is_heard_any_more_is_over() -> None:
     status(STARTED)
     status(AWAY)
     now = 5.0 + STORE_SILENCE_S - 1
-    assert "database" in str(status)
+    assert "[unreachable]" in str(status)
     now += 2
     assert str(status) == "Idle"
 

@@ -75,7 +75,7 @@ class StatusLine:
             case events.TroubleEnded(code):
                 self._troubles.pop(code, None)
             case events.StoreUnavailable(_, code, retry_in_s, message):
-                sentence = f"The database cannot be used ({code}). {message}".strip()
+                sentence = f"{message or 'The database cannot be used.'} [{code}]"
                 self._store_away = _StoreAway(sentence, self._monotonic() + retry_in_s + STORE_SILENCE_S)
             case events.StoreRecovered():
                 self._store_away = None
