@@ -114,6 +114,25 @@ async def test_metrics_are_what_prometheus_reads(served: Served) -> None:
     assert samples["pc_worker_free_bytes", ""] > 0
 
 
+async def test_a_slow_driver_holds_up_who_asks_and_nobody_else(settings: Settings) -> None:
+    """The loop also sends the heartbeats: it must turn while a GPU is being asked for its memory."""
+    asked, go = threading.Event(), threading.Event()
+
+    def slow() -> tuple[int, int]:
+        asked.set()
+        assert go.wait(30)
+        return 3, 24
+
+    it = Served(settings)
+    async with health_served(settings, it.troubles.append, gpu_memory_bytes=slow) as it.observers:
+        scrape = asyncio.create_task(it.get("/metrics"))
+        assert await asyncio.to_thread(asked.wait, 30)
+        assert (await it.get("/live"))[0] == 200
+        assert not scrape.done()
+        go.set()
+        assert "pc_worker_gpu_memory_used_bytes 3.0" in (await scrape)[1]
+
+
 async def test_no_answer_holds_a_path_a_secret_or_an_errors_details(served: Served) -> None:
     error = SupabaseStorageError(None, url="https://example.org/signed?token=abc", path="/secret/path")
     meeting = uuid4()

@@ -130,14 +130,16 @@ def test_labels_are_bounded() -> None:
     assert len(values(told, "pc_worker_trouble")) == 50
 
 
-def test_what_is_measured_is_asked_for_at_each_look() -> None:
+def test_what_is_measured_is_asked_for_each_time() -> None:
     readings = iter([(1, 8), None])
     told = metrics(Probes(gpu_memory_bytes=lambda: next(readings), free_bytes=lambda: 5))
+    told.measure()
     first = told.text().decode()
     assert "pc_worker_gpu_memory_used_bytes 1.0" in first
     assert "pc_worker_gpu_memory_total_bytes 8.0" in first
     assert "pc_worker_free_bytes 5.0" in first
-    assert "\npc_worker_gpu_memory_used_bytes " not in told.text().decode()
+    told.measure()
+    assert "\npc_worker_gpu_memory_used_bytes " not in told.text().decode(), "the driver has gone away"
 
 
 def test_readiness_and_the_process_are_there() -> None:

@@ -6,6 +6,7 @@ A module of its own that is imported only when HEALTH_PORT is set: aiohttp.web c
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -73,6 +74,7 @@ def _application(health: Health, metrics: Metrics) -> web.Application:
         return _said(report.ready, report.model_dump_json(indent=2) + "\n", content_type="application/json")
 
     async def measured(_: web.Request) -> web.Response:
+        await asyncio.to_thread(metrics.measure)
         return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application()

@@ -43,7 +43,8 @@ _COUNTED = sorted(
 @dataclass(frozen=True, slots=True)
 class Probes:
     """
-    What is measured when Prometheus asks. Cheap, and never fail; None when there is nothing to measure.
+    What is measured when Prometheus asks, in a thread: a GPU's driver may take its time. They never fail; None when
+    there is nothing to measure.
 
     gpu_memory_bytes: used and total of the worker's GPU, in bytes.
     free_bytes: room for working files.
@@ -72,11 +73,16 @@ class Metrics:
         info.labels(worker_id, __version__).set(1)
         self._add_meetings()
         self._add_surroundings()
-        registry.register(_Measured(health, probes or Probes()))
+        self._measured = _Measured(health, probes or Probes())
+        registry.register(self._measured)
         ProcessCollector(registry=registry)
 
+    def measure(self) -> None:
+        """Ask the probes. The one method that may be called in another thread."""
+        self._measured.measure()
+
     def text(self) -> bytes:
-        """Everything in Prometheus' text format."""
+        """Everything in Prometheus' text format, with what was last measured."""
         return generate_latest(self.registry)
 
     def _add_meetings(self) -> None:
@@ -222,16 +228,21 @@ class Metrics:
 
 
 class _Measured(Collector):
-    """What is looked at when somebody asks, instead of being kept up to date."""
+    """What is looked at when somebody asks, instead of being counted."""
 
     def __init__(self, health: Health, probes: Probes) -> None:
         self._health, self._probes = health, probes
+        self._gpu_bytes: tuple[int, int] | None = None
+        self._free_bytes: int | None = None
+
+    def measure(self) -> None:
+        self._gpu_bytes, self._free_bytes = self._probes.gpu_memory_bytes(), self._probes.free_bytes()
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         yield GaugeMetricFamily("pc_worker_ready", "1 while the worker takes meetings.", value=self._health.ready)
         yield self._at_work()
         yield from self._gpu()
-        yield from _gauge("pc_worker_free_bytes", "Room for working files.", self._probes.free_bytes())
+        yield from _gauge("pc_worker_free_bytes", "Room for working files.", self._free_bytes)
 
     def _at_work(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("pc_worker_meetings_in_progress", "Meetings at work.", labels=["stage"])
@@ -242,7 +253,7 @@ class _Measured(Collector):
         return family
 
     def _gpu(self) -> Iterator[GaugeMetricFamily]:
-        used, total = self._probes.gpu_memory_bytes() or (None, None)
+        used, total = self._gpu_bytes or (None, None)
         yield from _gauge("pc_worker_gpu_memory_used_bytes", "Memory in use on the worker's GPU, by anybody.", used)
         yield from _gauge("pc_worker_gpu_memory_total_bytes", "Memory of the worker's GPU.", total)
 
