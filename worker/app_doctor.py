@@ -72,6 +72,7 @@ def _looks(
         guarded_sync("temp_space", lambda: pc.temp_space_check(settings, senses)),
         guarded_sync("model_space", lambda: engine.model_space_check(settings, senses)),
         guarded_sync("memory", lambda: pc.memory_check(settings, senses)),
+        guarded_sync("gpu", lambda: engine.gpu_check(settings, environ, senses)),
         guarded_sync("hf_token", lambda: engine.hf_token_check(settings)),
         guarded_sync("telemetry", lambda: engine.telemetry_check(settings, environ)),
         guarded_sync("unit", lambda: pc.unit_check(settings, senses)),

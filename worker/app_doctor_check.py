@@ -47,6 +47,7 @@ CHECKS: dict[str, tuple[str, str]] = {
     ),
     "model_space": ("room for a model that is yet to be fetched", "free the disk of `MODEL_CACHE_DIR`"),
     "memory": ("free memory for the engines", "lower `ENGINE_PROCESSES`, or a smaller `WHISPER_MODEL`"),
+    "gpu": ("the GPU of `CUDA_DEVICE` and its driver", "its driver, `CUDA_DEVICE`, or `ENABLE_GPU=false`"),
     "model": ("whether the Whisper model is here or can be fetched", "`WHISPER_MODEL`; let the PC reach the model hub"),
     "hf_token": ("whether `HF_TOKEN` looks like one; none is needed", "copy `HF_TOKEN` anew, or remove it"),
     "telemetry": ("that the libraries report to nobody", "update the worker"),

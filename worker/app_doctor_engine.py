@@ -1,4 +1,4 @@
-"""The doctor's room for what the engines need: a model, the hub it comes from, quiet libraries. Loads nothing."""
+"""The doctor's room for what the engines need: a GPU, a model or its hub, quiet libraries. Loads nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from worker.app_doctor_pc import PcSenses
 from worker.config import Settings
 from worker.engine.whisper_cache import REPOSITORIES, download_bytes, is_in_cache
 from worker.engine.whisper_files import is_hub_name
+from worker.models import GpuFacts
 
 HUB = "https://huggingface.co"
 HUB_TIMEOUT_S = 3.0
+
+OLDEST_DRIVER = 525
+"""For CUDA 12, on Linux. Source: NVIDIA, CUDA Compatibility, table of minor version compatibility."""
 
 QUIET = {"PYANNOTE_METRICS_ENABLED": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 """What the libraries must be told, or they report to their makers."""
@@ -74,6 +78,34 @@ async def _hub_check(name: str, environment: Mapping[str, str]) -> Check:
         "a model; ASR_ENGINE=sphinx works without one."
     )
     return Check("model", State.WARNING, sentence)
+
+
+def gpu_check(settings: Settings, environ: Mapping[str, str] | None, senses: PcSenses) -> Check:
+    """Whether the GPU that is wanted answers, and its driver is new enough. Without one the CPU works, and is slow."""
+    if settings.asr_engine == "sphinx" or not settings.enable_gpu:
+        return Check("gpu", State.OK, "No GPU is wanted.")
+    number = settings.cuda_device
+    visible = child_environment(settings, environ).get("CUDA_VISIBLE_DEVICES")
+    gpu = senses.gpu(number, visible)
+    if gpu is not None:
+        return _driver_check(gpu)
+    if number > 0 and senses.gpu(0, visible) is not None:
+        sentence = f"There is a GPU, and none with the number {number}. Correct CUDA_DEVICE; it counts from 0."
+        return Check("gpu", State.FAILED, sentence)
+    sentence = (
+        "No NVIDIA GPU answers, so that meetings are worked on by the CPU. Install the driver until `nvidia-smi` shows "
+        "the GPU; on a PC without one set ENABLE_GPU=false."
+    )
+    return Check("gpu", State.WARNING, sentence)
+
+
+def _driver_check(gpu: GpuFacts) -> Check:
+    found = f"{gpu.name} with {gigabytes(gpu.vram_bytes)}, driver {gpu.driver}."
+    major = gpu.driver.partition(".")[0]
+    if major.isdigit() and int(major) < OLDEST_DRIVER:
+        remedy = f"CUDA 12 needs {OLDEST_DRIVER} or newer. Install a newer driver, or set ENABLE_GPU=false."
+        return Check("gpu", State.FAILED, f"{found} {remedy}")
+    return Check("gpu", State.OK, found)
 
 
 def model_space_check(settings: Settings, senses: PcSenses) -> Check:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.adapters import pc_facts
+from worker.adapters.gpu_nvml import read_gpu
 from worker.app_children import num_engines
 from worker.app_doctor_check import Check, State, gigabytes
 from worker.config import Settings
+from worker.models import GpuFacts
 
 DECODED_BYTES_PER_HOUR = 16_000 * 2 * 3600
 """audio.wav: 16 kHz, mono, 16 bits."""
@@ -21,12 +23,17 @@ WHISPERX_BYTES = 4 * 10**9
 SPHINX_BYTES = 2 * 10**9
 
 
+def _gpu(number: int, visible: str | None) -> GpuFacts | None:
+    return read_gpu(number, visible=visible)
+
+
 @dataclass(frozen=True)
 class PcSenses:
     """How the doctor looks at the PC; tests bring other eyes."""
 
     free_bytes: Callable[[Path], int] = pc_facts.free_bytes
     available_memory_bytes: Callable[[], int] = pc_facts.available_memory_bytes
+    gpu: Callable[[int, str | None], GpuFacts | None] = _gpu  # CUDA_DEVICE, CUDA_VISIBLE_DEVICES
     unit_state: Callable[[str], str | None] = pc_facts.unit_state
     hostname: Callable[[], str] = socket.gethostname
 

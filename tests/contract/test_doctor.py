@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,55 +12,36 @@ import psycopg
 import pytest
 
 from tests.support import project_keys
+from tests.support.doctor_set_ups import (
+    DAYS_S,
+    GOOD_PC,
+    GPU,
+    OF_A_PC,
+    OF_A_PROJECT,
+    WORKER_ROLE,
+    Broken,
+    Project,
+    admin_key_in_env,
+    alive_on,
+    clock_ahead,
+    empty_project,
+    failed,
+    found_at,
+    own_model,
+    sql,
+    warned,
+    without_bucket,
+)
 from tests.support.embedded_postgres import reachable_directory
 from tests.support.fake_storage import FakeStorage
-from tests.support.fake_storage_access import BUCKET
-from tests.support.gateway import Gateway
-from tests.support.postgrest import Postgrest, free_port
+from tests.support.postgrest import free_port
 from tests.support.queue_worlds import fresh_database
-from tests.support.supabase_project import make_project
-from tests.support.supabase_stack import SupabaseStack, supabase_stack
+from tests.support.supabase_stack import supabase_stack
 from tests.support.worker_process import environment_in, url_of
 from worker.adapters.embedded_postgres import EmbeddedPostgres
 from worker.adapters.host_lock import worker_id_lock
 from worker.adapters.migrate_postgres import migrate
-from worker.app_doctor import examine
-from worker.app_doctor_check import CHECKS, Check, State
-from worker.app_doctor_pc import PcSenses
-
-PUBLISHABLE, WORKER_ROLE = project_keys.PUBLISHABLE_KEY, project_keys.WORKER_ROLE
-DAYS_S = 86_400.0
-GOOD_PC = PcSenses(
-    free_bytes=lambda _: 10**12,
-    available_memory_bytes=lambda: 64 * 10**9,
-    unit_state=lambda _: "enabled",
-    hostname=lambda: "lab-pc-1",
-)
-OF_A_PC = ["temp_space", "model_space", "memory", "model", "hf_token", "telemetry", "unit"]
-OF_A_PROJECT = ["clock", "database", "schema", "functions", "worker_id", "storage"]
-
-
-@dataclass
-class Project:
-    stack: SupabaseStack
-    storage: FakeStorage
-    folder: Path
-
-    def execute(self, statement: str) -> None:
-        with psycopg.connect(self.stack.dsn, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-    def environment(self) -> dict[str, str]:
-        """A PC with a worker token; everything is as it should be."""
-        name = f"lab-pc-{uuid4().hex[:8]}"
-        folder = self.folder / name
-        folder.mkdir()
-        access = {
-            "SUPABASE_URL": self.stack.url,
-            "SUPABASE_KEY": PUBLISHABLE,
-            "SUPABASE_WORKER_TOKEN": project_keys.token(WORKER_ROLE, expires_in_s=90 * DAYS_S),
-        }
-        return {**environment_in(folder, "", name), **access}
+from worker.app_doctor_check import CHECKS, State
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +52,6 @@ def project(server_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         supabase_stack(dsn, storage_url=storage.url) as stack,
     ):
         yield Project(stack, storage, tmp_path_factory.mktemp("doctor"))
-
-
-async def found_at(environment: Mapping[str, str], senses: PcSenses = GOOD_PC) -> list[Check]:
-    return await examine(environment, Path(environment["HOME"]) / ".env", senses)
 
 
 async def test_a_good_set_up_is_ok_in_every_line(project: Project) -> None:
@@ -100,95 +75,7 @@ async def test_it_changes_nothing(project: Project) -> None:
 
 # --- broken in one place -----------------------------------------------------------------------------------------
 
-Breaking = Callable[[Project, dict[str, str]], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True)
-class Broken:
-    """`told`: all lines that are not ok; `remedy`: what their sentences name; `untried`: lines that are left out."""
-
-    told: dict[str, State]
-    remedy: tuple[str, ...]
-    settings: Mapping[str, str] = field(default_factory=dict)
-    senses: PcSenses = GOOD_PC
-    untried: tuple[str, ...] = ()
-    breaking: Breaking = lambda project, environment: contextlib.nullcontext()
-
-
-def failed(name: str) -> dict[str, State]:
-    return {name: State.FAILED}
-
-
-def warned(name: str) -> dict[str, State]:
-    return {name: State.WARNING}
-
-
-def sql(broken: str, mended: str) -> Breaking:
-    @contextlib.contextmanager
-    def breaking(project: Project, environment: dict[str, str]) -> Iterator[None]:
-        project.execute(broken)
-        try:
-            yield
-        finally:
-            project.execute(mended)
-
-    return breaking
-
-
-def clock_ahead(seconds: float) -> Breaking:
-    @contextlib.contextmanager
-    def breaking(project: Project, environment: dict[str, str]) -> Iterator[None]:
-        project.stack.gateway.clock_ahead_s = seconds
-        try:
-            yield
-        finally:
-            project.stack.gateway.clock_ahead_s = 0.0
-
-    return breaking
-
-
-@contextlib.contextmanager
-def without_bucket(project: Project, environment: dict[str, str]) -> Iterator[None]:
-    bucket = project.storage.shelf.buckets.pop(BUCKET)
-    try:
-        yield
-    finally:
-        project.storage.shelf.buckets[BUCKET] = bucket
-
-
-@contextlib.contextmanager
-def empty_project(project: Project, environment: dict[str, str]) -> Iterator[None]:
-    """A project beside ours, that nobody has migrated."""
-    with fresh_database(project.stack.dsn, name=f"empty_{uuid4().hex[:12]}") as dsn:
-        make_project(dsn)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("grant meeting_worker to authenticator")  # the cluster has the role already
-        with Postgrest(dsn) as postgrest, Gateway(postgrest.url, project.storage.url) as gateway:
-            environment["SUPABASE_URL"] = gateway.url
-            yield
-
-
-def alive_on(host: str) -> Breaking:
-    @contextlib.contextmanager
-    def breaking(project: Project, environment: dict[str, str]) -> Iterator[None]:
-        project.execute(
-            "insert into pc_worker.workers (worker_id, name, instance_id, hostname, machine_id, version, registered_at,"
-            f" last_seen_at) values ('{environment['WORKER_ID']}', 'x', '{uuid4()}', '{host}', 'm', '1', now(), now())"
-        )
-        try:
-            yield
-        finally:
-            project.execute("delete from pc_worker.workers")
-
-    return breaking
-
-
-@contextlib.contextmanager
-def admin_key_in_env(project: Project, environment: dict[str, str]) -> Iterator[None]:
-    (Path(environment["HOME"]) / ".env").write_text(f"SUPABASE_ADMIN_KEY={project_keys.SECRET_KEY}\n")
-    yield
-
-
+WHISPERX = {"ASR_ENGINE": "whisperx"}
 REVOKE = "execute on function public.worker_claim_v1(text, uuid, uuid, double precision) {} meeting_worker"
 UNTRIED = ("key", "database", "schema", "functions", "worker_id", "storage")
 EXPIRED = project_keys.token(WORKER_ROLE, expires_in_s=-60)
@@ -262,8 +149,22 @@ BROKEN: dict[str, Broken] = {
         breaking=sql("revoke " + REVOKE.format("from"), "grant " + REVOKE.format("to")),
     ),
     "no bucket": Broken(failed("storage"), ("meeting-audio",), breaking=without_bucket),
-    "a clock a minute behind": Broken(warned("clock"), ("timedatectl set-ntp true",), breaking=clock_ahead(60)),
-    "a clock ten minutes ahead": Broken(failed("clock"), ("timedatectl set-ntp true",), breaking=clock_ahead(-600)),
+    "a clock a minute behind": Broken(
+        warned("clock"),
+        (
+            "s behind the database",
+            "timedatectl set-ntp true",
+        ),
+        breaking=clock_ahead(60),
+    ),
+    "a clock ten minutes ahead": Broken(
+        failed("clock"),
+        (
+            "ahead of the database",
+            "timedatectl set-ntp true",
+        ),
+        breaking=clock_ahead(-600),
+    ),
     "the same WORKER_ID elsewhere": Broken(
         failed("worker_id"), ("WORKER_ID", "another-pc"), breaking=alive_on("another-pc")
     ),
@@ -273,23 +174,41 @@ BROKEN: dict[str, Broken] = {
     "a full disk": Broken(
         failed("temp_space"),
         ("AUDIO_TEMP_DIR", "MIN_FREE_DISK_BYTES", "Free the disk"),
+        {"MIN_FREE_DISK_BYTES": "2000000000"},
         senses=replace(GOOD_PC, free_bytes=lambda _: 10**8),
     ),
     "little memory": Broken(
         warned("memory"), ("ENGINE_PROCESSES",), senses=replace(GOOD_PC, available_memory_bytes=lambda: 10**9)
     ),
+    "no GPU": Broken(
+        warned("gpu"),
+        ("nvidia-smi", "ENABLE_GPU=false"),
+        WHISPERX,
+        senses=replace(GOOD_PC, gpu=lambda number, visible: None),
+        breaking=own_model,
+    ),
+    "no GPU of that number": Broken(
+        failed("gpu"), ("CUDA_DEVICE",), {**WHISPERX, "CUDA_DEVICE": "1"}, breaking=own_model
+    ),
+    "an old driver": Broken(
+        failed("gpu"),
+        ("470.1", "newer driver", "ENABLE_GPU=false"),
+        WHISPERX,
+        senses=replace(GOOD_PC, gpu=lambda number, visible: GPU.model_copy(update={"driver": "470.1"})),
+        breaking=own_model,
+    ),
     "no model folder": Broken(
-        failed("model"), ("WHISPER_MODEL",), {"ASR_ENGINE": "whisperx", "WHISPER_MODEL": "/nowhere", "ENABLE_GPU": "0"}
+        failed("model"), ("WHISPER_MODEL",), {"ASR_ENGINE": "whisperx", "WHISPER_MODEL": "/nowhere"}
     ),
     "a misspelt model": Broken(
         failed("model"),
         ("WHISPER_MODEL", "small"),
-        {"ASR_ENGINE": "whisperx", "WHISPER_MODEL": "smal", "ENABLE_GPU": "0"},
+        {"ASR_ENGINE": "whisperx", "WHISPER_MODEL": "smal"},
     ),
     "no way to the hub": Broken(
         warned("model"),
         ("WHISPER_MODEL", "ASR_ENGINE=sphinx"),
-        {"ASR_ENGINE": "whisperx", "ENABLE_GPU": "0", "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"},
+        {"ASR_ENGINE": "whisperx", "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"},
     ),
     "no hub token": Broken(warned("hf_token"), ("HF_TOKEN",), {"HF_TOKEN": "secret"}),
     "a service that does not start": Broken(

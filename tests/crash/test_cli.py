@@ -170,12 +170,9 @@ def test_what_cannot_be_enqueued_is_refused_with_a_sentence(migrated: Shell, tmp
 def test_the_doctor_finds_nothing_wrong_with_a_pc_that_works(migrated: Shell) -> None:
     found = migrated.json("doctor")
     assert found["ok"] is True
-    assert {check["name"]: check["state"] for check in found["checks"]} == {
-        "settings": "ok",
-        "database": "ok",
-        "schema": "ok",
-        "storage": "ok",
-    }
+    of_database = {"settings", "clock", "database", "schema", "functions", "worker_id"}  # not of the PC that tests
+    states = {check["name"]: check["state"] for check in found["checks"] if check["name"] in of_database}
+    assert states == dict.fromkeys(of_database, "ok")
     assert "answers in" in migrated("doctor").stdout
     assert migrated.json("status")["workers"] == [], "it registers nobody"
 
@@ -186,7 +183,7 @@ def test_the_doctor_says_what_is_wrong_and_exits_with_1(migrated: Shell) -> None
     assert ("database", "failed") in [(check["name"], check["state"]) for check in gone["checks"]]
     assert "hunter2" not in str(gone)
     nothing = migrated.json("doctor", returncode=1, DATABASE_URL="")
-    assert [check["name"] for check in nothing["checks"]] == ["settings"]
+    assert [check["name"] for check in nothing["checks"] if check["state"] == "failed"] == ["settings"]
     assert "DATABASE_URL=embedded" in nothing["checks"][0]["sentence"]
 
 
