@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 
 import pytest
 
 from tests.crash.conftest import Lab
+from tests.support.queue_values import worker_info
 from tests.support.shell import Shell
 from tests.support.worker_process import WorkerProcess, environment_in, url_of
 from worker.models import MeetingStatus, WorkerState
@@ -95,6 +97,26 @@ async def test_with_once_a_taken_gpu_is_an_error_with_its_sentence(lab: Lab) -> 
     assert await asyncio.to_thread(second.wait) == 1
     assert "GpuTakenError" in second.errors
     assert "CUDA_DEVICE" in second.errors
+
+
+# --- one WORKER_ID -----------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_id_that_lives_on_another_pc_is_not_taken_from_it(lab: Lab) -> None:
+    """
+    The second says so, claims nothing and waits for a lease, in case the first was switched off for good. (That it ends
+    with 78 after that: test_cli, test_daemon.)
+    """
+    far = worker_info(full_id(lab, "w"), host="pc-far")
+    await lab.store.register(far)
+    meeting_id = await lab.enqueue()
+    worker = lab.worker("w")
+    told = await asyncio.to_thread(worker.wait_for, "StoreUnavailable", code="worker_id_taken")
+    assert f"WORKER_ID {far.worker_id} is in use on the PC pc-far" in told["message"]
+    assert (await lab.store.heartbeat(far.worker_id, far.instance_id, [])).registered
+    worker.signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait) == 0
+    assert lab.attempts(meeting_id) == []
 
 
 # --- out of service ----------------------------------------------------------------------------------------------
