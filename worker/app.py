@@ -11,17 +11,17 @@ import asyncio
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from worker import __version__
-from worker.app_access import project_access
 from worker.app_children import ChildObjects, build_stages, child_objects, gpu_of, num_engines
 from worker.app_database import opened_store
 from worker.app_recordings import storage_of, web_of
+from worker.app_watch import watched
 from worker.config import Settings
 from worker.models import GpuFacts, SpeakerTurn, TranscriptSegment, WorkerInfo
 from worker.ports import Gate, Observer, Store
@@ -109,19 +109,31 @@ async def run_worker(
     from worker.adapters.host_lock import worker_id_lock
 
     gpu = read_gpu(settings)
+    watchers = [*observers]
+    observe = _all_of(watchers)
+    troubles = Troubles(observe)
+    watching = watched(settings, watchers, observe, troubles, SystemClock(), gpu_memory_bytes=_memory_of(gpu))
     with worker_id_lock(settings.worker_id or ""), _gpu_gates(settings, gpu) as gates:
-        async with opened_store(settings) as store:
+        # watched from before the database is opened, so that somebody hears of it if it is away
+        async with watching as more_gates, opened_store(settings) as store:
+            gates = (*more_gates, *gates)
             stages = build_stages(settings, objects or child_objects(settings))
-            watchers = [*observers]
-            observe = _all_of(watchers)
-            worker = build_worker(settings, store, stages, observe, gpu=gpu, troubles=Troubles(observe), gates=gates)
+            worker = build_worker(settings, store, stages, observe, gpu=gpu, troubles=troubles, gates=gates)
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:
-                    async with _expiry_watched(settings, observe):
-                        return await worker.run(once=once)
+                    return await worker.run(once=once)
                 finally:
                     await stages.close()
+
+
+def _memory_of(gpu: GpuFacts | None) -> Callable[[], tuple[int, int] | None]:
+    """Asks for used and total bytes; None without a GPU."""
+    if gpu is None:
+        return lambda: None
+    from worker.adapters.gpu_nvml import gpu_memory_bytes
+
+    return lambda: gpu_memory_bytes(gpu.uuid)
 
 
 @contextmanager
@@ -134,24 +146,6 @@ def _gpu_gates(settings: Settings, gpu: GpuFacts | None) -> Iterator[tuple[Gate,
 
     with closing(GpuGate(gpu, settings.worker_id or "")) as gate:
         yield (gate,)
-
-
-@asynccontextmanager
-async def _expiry_watched(settings: Settings, observe: Observer) -> AsyncIterator[None]:
-    access = project_access(settings)
-    if access is None:
-        yield
-        return
-    from worker.key_expiry import watch_expiry
-
-    watch = asyncio.create_task(
-        watch_expiry(access.by_variable, observe, SystemClock(), time.time), name="expiry of keys"
-    )
-    try:
-        yield
-    finally:
-        watch.cancel()
-        await asyncio.wait([watch])
 
 
 async def score(

@@ -36,7 +36,7 @@ class Watched:
         self.environment = environment_in(
             folder, database_url, f"w1-{folder.name}", HEALTH_PORT=str(self.port), **variables
         )
-        self.worker = WorkerProcess("tests.support.watched_worker", environment=self.environment)
+        self.worker = WorkerProcess("tests.support.scripted_worker", environment=self.environment)
 
     def get(self, path: str) -> tuple[int, str]:
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
@@ -125,7 +125,7 @@ async def test_a_port_that_is_taken_stops_no_worker(lab: Lab, processes: ExitSta
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
         environment = environment_in(lab.folder, url_of(lab.dsn), f"w1-{lab.folder.name}", HEALTH_PORT=port)
-        worker = WorkerProcess("tests.support.watched_worker", environment=environment)
+        worker = WorkerProcess("tests.support.scripted_worker", environment=environment)
         processes.callback(worker.close)
         trouble = worker.wait_for("TroubleBegan")["trouble"]
         assert "health_unavailable" in str(trouble)

@@ -30,7 +30,7 @@ def manager() -> Iterator[ServiceManager]:
 def started(lab: Lab, manager: ServiceManager, *, dsn: str | None = None, **variables: str) -> WorkerProcess:
     environment = environment_in(lab.folder, url_of(dsn or lab.dsn), f"service-{lab.folder.name}", **variables)
     watchdog = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(int(WATCHDOG_S * 1_000_000))}
-    return WorkerProcess("tests.support.systemd_worker", environment={**environment, **watchdog})
+    return WorkerProcess("tests.support.scripted_worker", environment={**environment, **watchdog})
 
 
 def state_of(pid: int) -> str:
