@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PATIENCE_S = 60.0
-LOOK_S = 0.05
 OURS = ("/opt/pc-worker", "/etc/pc-worker", "/var/lib", "/var/cache", "/var/log")
 
 
@@ -60,7 +59,7 @@ class Unit:
             notify.bind(f"{folder}/notify")
             process = self._spawn(f"{folder}/notify")
             self._pid.write_text(str(process.pid))
-            return 0 if became_ready(notify, process.pid, self._log) else 1
+            return 0 if became_ready(notify, process.pid) else 1
 
     def stop(self) -> int:
         """SIGTERM to the main process alone, as KillMode=mixed does."""
@@ -122,17 +121,14 @@ def assignments(lines: list[str]) -> dict[str, str]:
     return {name: value for name, sign, value in (line.partition("=") for line in lines) if sign and name[:1] != "#"}
 
 
-def became_ready(notify: socket.socket, pid: int, log: Path) -> bool:
+def became_ready(notify: socket.socket, pid: int) -> bool:
     ended = os.pidfd_open(pid)
-    for _ in range(round(PATIENCE_S / LOOK_S)):
-        heard, _, _ = select.select([notify.fileno(), ended], [], [], LOOK_S)
+    while True:
+        heard, _, _ = select.select([notify.fileno(), ended], [], [], PATIENCE_S)
         if notify.fileno() in heard and b"READY=1" in notify.recv(4096).splitlines():
             return True
-        if "worker_started" in log.read_text():  # until the worker speaks sd_notify
-            return True
-        if ended in heard:
+        if ended in heard or not heard:
             return False
-    return False
 
 
 def units(prefix: Path, names: list[str]) -> Iterator[Unit]:
