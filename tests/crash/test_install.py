@@ -180,7 +180,8 @@ def test_settings_mean_the_same_to_the_command_as_to_the_service(pc: LabPC) -> N
         "E": "a=b#c", "F": "", "G": "crlf", "LAST": "no newline",
     }  # fmt: skip
     assert seen["argv"] == ["doctor", "--json"]
-    assert seen["WORKER_ID"].endswith("-two"), "not that of the caller"
+    assert seen["WORKER_ID"].endswith("-two")
+    assert "of-the-caller" not in seen.values()
     assert seen["LOG_DIR"] == str(pc.prefix / "var/log/pc-worker/two")
 
 

@@ -46,7 +46,11 @@ class LabPC:
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [str(word) for word in command],
-            env={"PATH": f"{self._bin}:{os.environ['PATH']}", "SYSTEMCTL": "systemctl", "WORKER_ID": "of-the-caller"},
+            env={
+                "PATH": f"{self._bin}:{os.environ['PATH']}",
+                "SYSTEMCTL": "systemctl",
+                "SUPABASE_KEY": "of-the-caller",
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
