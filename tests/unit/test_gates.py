@@ -104,9 +104,12 @@ async def test_a_closed_gate_stops_claims_until_it_opens(workshop: Workshop) -> 
 
 
 async def test_the_fleet_hears_of_a_closed_gate_and_the_worker_stays_alive(workshop: Workshop) -> None:
-    """Heartbeats go on, and they carry the trouble."""
-    worker = workshop.worker(gates=[Door(FULL)])
+    """At once, and not with the next heartbeat in half a minute; which go on."""
+    door = Door()
+    worker = workshop.worker(gates=[door])
     running = asyncio.create_task(worker.run())
+    await workshop.wait_for(events.QueueSeen)
+    door.closed_by = FULL
     async with asyncio.timeout(20):
         while not (known := (await workshop.store.status()).workers) or known[0].troubles != (FULL,):
             await asyncio.sleep(0.01)
