@@ -82,6 +82,19 @@ def test_readme_lists_every_warning_a_result_can_carry() -> None:
     assert set(table_below("### When a result comes with a warning")) == codes | of_stages_that_may_fail
 
 
+def test_readme_lists_every_trouble_of_a_worker() -> None:
+    """Those of the database carry the code of its error."""
+    from worker import breaker, daemon, trouble_watch
+    from worker.exceptions import DiskFullError, GpuTakenError
+
+    own = {breaker.CODE, daemon.DRAINED, trouble_watch.QUEUE_OLD, trouble_watch.KEY_EXPIRING, trouble_watch.KEY_EXPIRED}
+    of_errors = {DiskFullError.code, GpuTakenError.code, "supabase_access_denied", "schema_mismatch"}
+    codes = own | of_errors | {"database_unreachable", "health_unavailable"}
+    source = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    assert set(re.findall(r'Trouble\(code="(\w+)"', source)) <= codes
+    assert set(table_below("### Troubles")) == codes
+
+
 def test_readme_names_every_status_and_stage() -> None:
     assert all(f"`{word}`" in README for word in (*MeetingStatus, *Stage))
 
