@@ -11,12 +11,12 @@ from collections import Counter, deque
 from uuid import UUID
 
 from worker import events
-from worker.exceptions import EngineError, FailureKind, PCWorkerException, all_errors
+from worker.exceptions import BreakerOpenError, EngineError, FailureKind, PCWorkerException, all_errors
 from worker.models import Trouble
 from worker.ports import Clock
 from worker.troubles import Troubles
 
-CODE = "breaker_open"
+CODE = BreakerOpenError.code
 
 OPENS_AFTER = 5
 """So many failed attempts in a row. No recording does that alone: three failures or two crashes, and it is given up."""

@@ -5,6 +5,7 @@ Everything that can go wrong, as one tree.
      +- ConfigurationError                     a setting is missing or wrong
      +- WorkerIdTakenError                     the same WORKER_ID is alive elsewhere
      +- GpuTakenError                          another worker on this PC has the GPU
+     +- BreakerOpenError                       everything fails on this PC, so it takes no meetings
      +- SchemaMismatchError                    the database is older or newer than this worker
      |   +- SchemaClashError                   tables of our names are there and do not fit
      +- SupabaseError                          the shared project, or the Postgres and folder standing in for it
@@ -107,6 +108,12 @@ class GpuTakenError(PCWorkerException):
     code = "gpu_taken"
     disposition = Disposition.STOP
     default_message = "Another worker on this PC has the GPU. Give each worker a GPU of its own (CUDA_DEVICE)."
+
+
+class BreakerOpenError(PCWorkerException):
+    code = "breaker_open"
+    disposition = Disposition.STOP
+    default_message = "Every engine fails on this PC, so it takes no meetings. Run `python -m worker doctor` on it."
 
 
 class SchemaMismatchError(PCWorkerException):
@@ -299,10 +306,7 @@ class UnsupportedLanguageError(EngineError):
 
 class GpuOutOfMemoryError(EngineError):
     code = "gpu_out_of_memory"
-    default_message = (
-        "The GPU had too little free memory for this recording. "
-        "If the meeting ends as failed, retry it on a larger one."
-    )
+    default_message = "The GPU had too little free memory for this recording. If the meeting ends as failed, retry it on a larger one."
 
 
 class ChildCrashedError(EngineError):

@@ -32,6 +32,7 @@ PINNED = {
     "audio_too_short": ("permanent", "permanent"),
     "audio_truncated": ("permanent", "permanent"),
     "audio_url_refused": ("permanent", "permanent"),
+    "breaker_open": ("stop", "failure"),
     "config_invalid": ("stop", "failure"),
     "database_refused": ("retry", "failure"),
     "database_unreachable": ("infrastructure", "infrastructure"),
