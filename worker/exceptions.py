@@ -306,7 +306,7 @@ class UnsupportedLanguageError(EngineError):
 
 class GpuOutOfMemoryError(EngineError):
     code = "gpu_out_of_memory"
-    default_message = "The GPU had too little free memory for this recording. If the meeting ends as failed, retry it on a larger one."
+    default_message = "The GPU had too little free memory. If the meeting ends as failed, retry it on a larger GPU."
 
 
 class ChildCrashedError(EngineError):
