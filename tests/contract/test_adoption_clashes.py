@@ -224,7 +224,14 @@ def mend(dsn: str, clashes: list[Clash]) -> None:
         run(dsn, clash.remedy or "select")
 
 
-@pytest.mark.parametrize(("there", "told"), CLASHES.values(), ids=CLASHES.keys())
+CASES = [
+    pytest.param(there, told, id=name, marks=[] if number % 4 == 0 else [pytest.mark.slow])
+    for number, (name, (there, told)) in enumerate(CLASHES.items())
+]
+"""Every fourth is tried each time, the others with the slow tests."""
+
+
+@pytest.mark.parametrize(("there", "told"), CASES)
 async def test_a_clash_is_listed_with_what_mends_it(project: str, there: str, told: list[str]) -> None:
     """It names table and column; nothing is changed; its remedy works, loses no table, and the worker can work."""
     run(project, there)
