@@ -264,7 +264,10 @@ async def test_fifty_kills_leave_no_zombie_and_no_descriptor(child: ChildProcess
             task, _died = await asyncio.gather(start_endless(child, tmp_path), die(other))
             await cancel(task)
     gc.collect()
-    assert leftovers() == before
+    # servers of other tests live in this process and may close an idle connection meanwhile; a leak would be dozens
+    num_descriptors, num_zombies = leftovers()
+    assert num_descriptors <= before[0]
+    assert num_zombies == before[1]
 
 
 # --- signals and parents ---------------------------------------------------------------------------------------------
