@@ -11,6 +11,7 @@ from tests.support.embedded_postgres import temporary_postgres
 from tests.support.fake_storage import FakeStorage
 from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, make_template, postgres_world
 from tests.support.storage_downloads import Downloads
+from tests.support.storage_uploads import LARGE, SMALL
 from tests.support.supabase_stack import SupabaseStack
 from tests.support.supabase_world import still_stack, supabase_world
 
@@ -74,3 +75,19 @@ def downloads(tmp_path: Path) -> Iterator[Downloads]:
     (tmp_path / "job").mkdir()
     with FakeStorage() as fake:
         yield Downloads(fake, tmp_path / "job")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A file that is uploaded in one request."""
+    path = tmp_path / "small"
+    path.write_bytes(SMALL)
+    return path
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file that is uploaded in several pieces."""
+    path = tmp_path / "large"
+    path.write_bytes(LARGE)
+    return path

@@ -52,20 +52,6 @@ def server() -> Iterator[FakeStorage]:
         yield server
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small"
-    path.write_bytes(SMALL)
-    return path
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    path = tmp_path / "large"
-    path.write_bytes(LARGE)
-    return path
-
-
 def sent_from(request: SeenRequest) -> int:
     return int(request.headers["upload-offset"])
 

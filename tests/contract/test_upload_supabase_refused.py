@@ -41,20 +41,6 @@ def server() -> Iterator[FakeStorage]:
         yield server
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    path = tmp_path / "small"
-    path.write_bytes(SMALL)
-    return path
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    path = tmp_path / "large"
-    path.write_bytes(LARGE)
-    return path
-
-
 @pytest.fixture(params=[SMALL, LARGE], ids=["small", "large"])
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Small files travel in one request, large ones in several."""
