@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ENGINES: dict[str, str] = {
     "sphinx": "worker.engine.asr_sphinx:SphinxTranscriber",
-    "whisperx": "worker.engine.asr_whisperx:WhisperXTranscriber",
+    "whisperx": "worker.app_engine:whisperx_transcriber",
 }
 
 PREP_WATERMARK_BYTES = 1024**3
@@ -66,7 +66,7 @@ def child_objects(settings: Settings) -> ChildObjects:
         ),
         transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings)),
         diarizer=ObjectSpec(
-            factory="worker.engine.diarize_bundled:BundledDiarizer",
+            factory="worker.app_engine:diarizer",
             kwargs={"num_threads": _threads_per_engine(settings)},
         ),
         summarizer=ObjectSpec(factory="worker.summarize.extractive:ExtractiveSummarizer"),

@@ -188,6 +188,10 @@ class Transcriber(Protocol):
         """The same words with exact times; an engine whose words are timed already returns them as they are."""
         ...
 
+    def rest(self) -> None:
+        """Give back the memory that a diarizer on the same device needs; the next call takes it again. Never fails."""
+        ...
+
 
 class Diarizer(Protocol):
     def diarize(

@@ -41,7 +41,7 @@ def test_there_are_never_more_engines_than_meetings(tmp_path: Path) -> None:
 
 def test_the_engine_is_the_one_that_was_chosen(tmp_path: Path) -> None:
     assert "Sphinx" in child_objects(settings_in(tmp_path, ASR_ENGINE="sphinx")).transcriber.factory
-    assert "WhisperX" in child_objects(settings_in(tmp_path, ASR_ENGINE="whisperx")).transcriber.factory
+    assert "whisperx" in child_objects(settings_in(tmp_path, ASR_ENGINE="whisperx")).transcriber.factory
 
 
 def test_the_engine_counts_gpus_as_nvidia_smi_does(tmp_path: Path) -> None:

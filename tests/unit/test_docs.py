@@ -26,7 +26,7 @@ def table_below(heading: str) -> dict[str, list[str]]:
 
 def shown_default(variable: str) -> str:
     default = Settings.model_fields[VARIABLES[variable]].default
-    if default is None:
+    if default is None or default == ():
         return ""
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from worker.adapters.child_process import ChildProcess
 from worker.models import AudioMetadata, Diarization, MeetingSummary, Stage, Transcript, TranscriptSegment
-from worker.ports import Report
+from worker.ports import Report, unheard
 
 T = TypeVar("T")
 
@@ -48,6 +48,7 @@ class EngineChild:
     async def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
+        await self.child.call("transcriber.rest", {}, type(None), unheard, stall_s=self.stall_s[Stage.DIARIZE])
         arguments = {"audio": audio, "min_speakers": min_speakers, "max_speakers": max_speakers}
         return await self._compute(Stage.DIARIZE, "diarizer.diarize", arguments, Diarization, report)
 

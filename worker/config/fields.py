@@ -64,6 +64,11 @@ def _worker_id(value: str) -> str:
     raise ValueError("may hold letters, digits, dot, dash and underscore, at most 63, such as lab-pc-1")
 
 
+def _languages(value: object) -> object:
+    """`en, de` as it is written in a .env file."""
+    return tuple(part.strip().lower() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -73,6 +78,7 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 OwnersDatabaseUrl = Annotated[SecretStr, AfterValidator(_owners_database)]
 WebhookUrl = Annotated[SecretStr, AfterValidator(_webhook)]
 WorkerId = Annotated[str, AfterValidator(_worker_id)]
+Languages = Annotated[tuple[str, ...], BeforeValidator(_languages)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
@@ -109,6 +115,41 @@ class Settings(BaseModel):
         "whisperx", description="`whisperx`, or `sphinx`: offline, English, rough"
     )
     whisper_model: str = Field("small", min_length=1, description="Whisper model: a name or a folder (engine whisperx)")
+    whisper_compute_type: Literal["auto", "float16", "bfloat16", "int8_float16", "int8", "float32"] = Field(
+        "auto", description="Number format of the Whisper model; `auto` chooses by GPU and free memory"
+    )
+    whisper_batch_size: int | None = Field(
+        None, ge=2, le=64, description="Passages that Whisper works on at once; by free memory if not set"
+    )
+    align_model: str | None = Field(
+        None, min_length=1, description="wav2vec2 model for word times: a name or a folder; by language if not set"
+    )
+    align_compute_type: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of the wav2vec2 model; `auto` is bfloat16 where the processor has it"
+    )
+    allowed_languages: Languages = Field(
+        (), description="Languages that may be found in a recording, such as `en,de`; all if not set"
+    )
+    diarizer: Literal["auto", "pyannote", "bundled"] = Field(
+        "auto",
+        description="Who tells speakers apart: `pyannote`, `bundled`, or `auto`: pyannote if its model is to be had",
+    )
+    pyannote_model: str = Field(
+        "pyannote/speaker-diarization-community-1", min_length=1, description="pyannote's pipeline: a name or a folder"
+    )
+    unload_asr: bool | None = Field(
+        None, description="Give Whisper's memory back before diarization; by free memory if not set"
+    )
+    allow_smaller_model: bool = Field(
+        True, description="When the GPU's memory does not suffice, go on with a smaller Whisper model"
+    )
+    allow_cpu_fallback: bool = Field(
+        False, description="When the GPU's memory does not suffice for anything, go on with the CPU"
+    )
+    gpu_busy_mb: int | None = Field(
+        None, ge=1, description="Begin nothing while other programs hold more than this much of the GPU's memory, in MB"
+    )
+    models_offline: bool = Field(False, description="Never ask a model hub; use what is on this PC")
     model_cache_dir: Path = Field(Path("models"), description="Where downloaded models are kept")
     hf_token: SecretStr | None = Field(None, description="Token of the Hugging Face hub, for models that ask for one")
     engine_processes: int | None = Field(

@@ -97,6 +97,9 @@ class SphinxTranscriber:
         report(1.0)
         return transcript
 
+    def rest(self) -> None:
+        """It holds nothing that a diarizer would need."""
+
     def _words(self, utterance: Utterance, duration_s: float) -> list[Word]:
         offset_s = utterance.start / RATE_HZ
         words = []

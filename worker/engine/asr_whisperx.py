@@ -117,6 +117,9 @@ class WhisperXTranscriber:
         warnings = (*transcript.warnings, warning) if warning else transcript.warnings
         return transcript.model_copy(update={"words": words, "warnings": warnings})
 
+    def rest(self) -> None:
+        """See `ports.Transcriber`."""
+
     def _code_of(self, language: str | None) -> str | None:
         """Whisper's code for the language; a model for English only hears English."""
         from whisperx.utils import TO_LANGUAGE_CODE

@@ -62,6 +62,63 @@ class Word(Value):
     confidence: float | None = Field(default=None, description="in [0, 1], on the engine's own scale")
 
 
+class Passage(Value):
+    """
+    What an engine wrote in one go, at most about 30 s, and what speaks against it.
+
+    A doubtful passage was decoded a second time, more carefully; both texts are kept, and `text` is the chosen one.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float | None = Field(default=None, description="mean log-probability of a token")
+    compression_ratio: float | None = Field(default=None, description="of its text by zlib; repetitions make it large")
+    speech_s: float | None = Field(default=None, description="how much of it the voice detector takes for speech")
+    doubts: tuple[str, ...] = Field(default=(), description="'low_confidence', 'repetition', 'over_silence'")
+    decoding: str = Field(default="batched", description="whose text was kept: 'batched' or 'sequential'")
+    other_text: str | None = Field(default=None, description="what the other decoding wrote")
+
+
+class LanguageWindow(Value):
+    """What one stretch of speech sounds like; probabilities of the languages that were allowed, the best first."""
+
+    start_s: float
+    end_s: float
+    probabilities: tuple[tuple[str, float], ...]
+
+
+class LanguageVote(Value):
+    """How the language was found: over several windows of speech, or told by the meeting (no windows)."""
+
+    language: str
+    probability: float
+    is_doubtful: bool = False
+    windows: tuple[LanguageWindow, ...] = ()
+
+
+class EnginePlan(Value):
+    """What to compute with on this PC's GPU or CPU, and why; `reasons` are sentences for people."""
+
+    model: str = Field(description="a name of the catalogue, owner/repository, or a folder")
+    device: str = Field(description="'cpu' or 'cuda'")
+    compute_type: str
+    batch_size: int = Field(description="passages at once in Whisper; at least 2")
+    diarization_batch_size: int = 32
+    unload_asr: bool = Field(default=False, description="give Whisper's memory back before diarization")
+    reasons: tuple[str, ...] = ()
+
+
+class Alignment(Value):
+    """Who placed the words in time."""
+
+    model: str
+    language: str
+    device: str = "cpu"
+    compute_type: str = "float32"
+    num_estimated: int = Field(default=0, description="words whose times are shared out, not heard")
+
+
 class Transcript(Value):
     """Words in time order, and who wrote them down. Silence gives no words; it is not an error."""
 
@@ -71,6 +128,12 @@ class Transcript(Value):
     model: str
     device: str = "cpu"
     compute_type: str | None = None
+    revision: str | None = Field(default=None, description="the model's version: the hub's commit, or a checksum")
+    batch_size: int | None = None
+    plan: EnginePlan | None = None
+    language_vote: LanguageVote | None = None
+    passages: tuple[Passage, ...] = ()
+    alignment: Alignment | None = None
     warnings: tuple[ResultWarning, ...] = ()
 
 
@@ -102,6 +165,11 @@ class Diarization(Value):
     diarizer: str
     model: str
     device: str = "cpu"
+    revision: str | None = None
+    batch_size: int | None = None
+    num_speakers_range: tuple[int, int] | None = Field(
+        default=None, description="fewest and most speakers that a slightly other threshold would give"
+    )
     warnings: tuple[ResultWarning, ...] = ()
 
 

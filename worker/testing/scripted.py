@@ -206,6 +206,9 @@ class ScriptedTranscriber(Scripted):
         self._act("align", report, audio)
         return transcript
 
+    def rest(self) -> None:
+        """It holds nothing."""
+
 
 class ScriptedDiarizer(Scripted):
     """Each label gets a unit vector of its own, so that no two voices are alike."""

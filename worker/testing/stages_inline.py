@@ -66,6 +66,7 @@ class InlineStages:
     async def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
+        self._transcriber.rest()
         work = partial(self._diarizer.diarize, audio, min_speakers=min_speakers, max_speakers=max_speakers)
         return await self._run(work, report)
 

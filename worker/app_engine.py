@@ -1,0 +1,30 @@
+"""
+The composition root inside an engine child: what its objects are made of. Runs there and nowhere else.
+
+The supervisor names these functions by dotted path and sends plain values; here they become concrete objects.
+"""
+
+from __future__ import annotations
+
+from worker.ports import Diarizer, Transcriber
+
+
+def whisperx_transcriber(
+    *,
+    model: str,
+    cache_dir: str,
+    enable_gpu: bool,
+    cuda_device: int,
+    num_threads: int,
+) -> Transcriber:
+    from worker.engine.asr_whisperx import WhisperXTranscriber
+
+    return WhisperXTranscriber(
+        model=model, cache_dir=cache_dir, enable_gpu=enable_gpu, cuda_device=cuda_device, num_threads=num_threads
+    )
+
+
+def diarizer(*, num_threads: int) -> Diarizer:
+    from worker.engine.diarize_bundled import BundledDiarizer
+
+    return BundledDiarizer(num_threads=num_threads)
