@@ -59,9 +59,13 @@ from worker.models.recording import (
     Word,
 )
 from worker.models.result import (
+    DoubtfulSpan,
     MeetingSpeaker,
     MeetingSummary,
     ProcessingResult,
+    Quality,
+    SegmentQuality,
+    SpeakerCount,
     SummaryItem,
     TranscriptSegment,
 )
@@ -74,6 +78,7 @@ __all__ = [
     "Claim",
     "ClaimAnswer",
     "Diarization",
+    "DoubtfulSpan",
     "EnginePlan",
     "Failure",
     "FleetStatus",
@@ -90,8 +95,11 @@ __all__ = [
     "NewMeeting",
     "Passage",
     "ProcessingResult",
+    "Quality",
     "Registration",
     "ResultWarning",
+    "SegmentQuality",
+    "SpeakerCount",
     "SpeakerEmbedding",
     "SpeakerTurn",
     "Stage",

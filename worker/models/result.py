@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from worker.models.recording import ResultWarning, SpeakerEmbedding, Value, Word
+from worker.models.recording import LanguageVote, ResultWarning, SpeakerEmbedding, Value, Word
 
 
 class TranscriptSegment(Value):
@@ -51,6 +51,49 @@ class MeetingSummary(Value):
     topics: tuple[SummaryItem, ...] = ()
     method: str = Field(description="'extractive' (sentences of the transcript) or 'llm'")
     model: str | None = None
+
+
+class DoubtfulSpan(Value):
+    """A stretch whose text may be wrong, or was decoded a second time; `text` is what the transcript says."""
+
+    start_s: float
+    end_s: float
+    doubts: tuple[str, ...]
+    decoding: str
+    text: str
+    other_text: str | None = None
+
+
+class SpeakerCount(Value):
+    """How many voices, and how many a slightly other threshold would have found; None: the diarizer cannot say."""
+
+    found: int
+    fewest: int
+    most: int
+    is_doubtful: bool | None
+
+
+class SegmentQuality(Value):
+    """What the engines say about one segment (by index); figures of the passage that it shares most time with."""
+
+    index: int
+    avg_logprob: float | None = None
+    compression_ratio: float | None = None
+    overlap_share: float | None = Field(default=None, description="part of it in which two voices speak at once")
+    doubts: tuple[str, ...] = ()
+
+
+class Quality(Value):
+    """How far a result can be trusted. Shares are in [0, 1]; None: it cannot be known."""
+
+    doubtful_share: float | None = Field(description="of the transcribed time, in passages that remain doubtful")
+    num_decoded_again: int
+    doubtful: tuple[DoubtfulSpan, ...]
+    language: LanguageVote | None
+    speakers: SpeakerCount | None
+    overlap_share: float | None = Field(description="of the time in which anybody speaks")
+    text_over_silence_share: float | None = Field(description="of the words: nobody was heard there")
+    segments: tuple[SegmentQuality, ...]
 
 
 class ProcessingResult(Value):
