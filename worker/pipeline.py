@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from worker import __version__, events
+from worker import events
 from worker.exceptions import AudioMissingError, DeadlineExceededError, Disposition, FailureKind, PCWorkerException
 from worker.job_folder import JobFolder, value_key
 from worker.models import (
@@ -30,7 +30,8 @@ from worker.models import (
     TranscriptSegment,
 )
 from worker.ports import Clock, Fetcher, Observer, Report, Stages, Storage
-from worker.turns import assign_speakers, meeting_speakers
+from worker.results import result_of
+from worker.turns import assign_speakers
 
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
@@ -105,7 +106,15 @@ class Pipeline:
             (transcript.language, [segment.model_dump_json() for segment in segments]),
             lambda report: self.stages.summarize(segments, language=transcript.language, report=report),
         )
-        return _result(run, audio, transcript, voices, segments, summary)
+        return result_of(
+            audio=audio,
+            transcript=transcript,
+            voices=voices,
+            segments=segments,
+            summary=summary,
+            stage_seconds=run.stage_seconds,
+            warnings=run.warnings,
+        )
 
 
 @dataclass(slots=True)
@@ -211,34 +220,3 @@ async def _deadline(seconds: float) -> AsyncIterator[None]:
         if timeout.expired():
             raise DeadlineExceededError from None
         raise
-
-
-def _result(
-    run: _Run,
-    audio: AudioMetadata,
-    transcript: Transcript,
-    voices: Diarization | None,
-    segments: tuple[TranscriptSegment, ...],
-    summary: MeetingSummary | None,
-) -> ProcessingResult:
-    warnings = [*audio.warnings, *transcript.warnings, *(voices.warnings if voices else ()), *run.warnings]
-    if not transcript.words:
-        warnings.append(
-            ResultWarning(code="no_speech", message="No speech was found in the recording.", stage=Stage.TRANSCRIBE)
-        )
-    return ProcessingResult(
-        segments=segments,
-        speakers=meeting_speakers(segments, voices),
-        summary=summary,
-        language=transcript.language,
-        duration_s=audio.duration_s,
-        warnings=tuple(warnings),
-        result={
-            "worker_version": __version__,
-            "asr": transcript.model_dump(mode="json", exclude={"words", "warnings"}),
-            "diarization": voices.model_dump(mode="json", include={"diarizer", "model", "device"}) if voices else None,
-            "turns": [(t.label, round(t.start_s, 3), round(t.end_s, 3)) for t in voices.turns] if voices else [],
-            "stage_seconds": dict(run.stage_seconds),
-            "audio": audio.model_dump(mode="json", exclude={"warnings"}),
-        },
-    )

@@ -1,0 +1,69 @@
+"""What becomes of the stages' values: everything that is written about a meeting. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker import __version__
+from worker.models import (
+    AudioMetadata,
+    Diarization,
+    MeetingSummary,
+    ProcessingResult,
+    ResultWarning,
+    Stage,
+    Transcript,
+    TranscriptSegment,
+)
+from worker.quality import quality_of
+from worker.turns import meeting_speakers
+
+
+def result_of(
+    *,
+    audio: AudioMetadata,
+    transcript: Transcript,
+    voices: Diarization | None,
+    segments: tuple[TranscriptSegment, ...],
+    summary: MeetingSummary | None,
+    stage_seconds: Mapping[str, float],
+    warnings: Sequence[ResultWarning],
+) -> ProcessingResult:
+    """
+    Args:
+        stage_seconds: by stage; 0 for one whose value an earlier attempt left here.
+        warnings: of the stages that failed and could be done without; those of the values are added before them.
+    """
+    return ProcessingResult(
+        segments=segments,
+        speakers=meeting_speakers(segments, voices),
+        summary=summary,
+        language=transcript.language,
+        duration_s=audio.duration_s,
+        warnings=(*audio.warnings, *transcript.warnings, *(voices.warnings if voices else ()), *warnings)
+        + (() if transcript.words else (_NO_SPEECH,)),
+        result={
+            "worker_version": __version__,
+            **_engines(transcript, voices),
+            "turns": [(t.label, round(t.start_s, 3), round(t.end_s, 3)) for t in voices.turns] if voices else [],
+            "stage_seconds": dict(stage_seconds),
+            "stage_rtf": {stage: round(s / audio.duration_s, 5) for stage, s in stage_seconds.items()},
+            "audio": audio.model_dump(mode="json", exclude={"warnings"}),
+            "quality": quality_of(transcript, voices, segments).model_dump(mode="json"),
+        },
+    )
+
+
+_NO_SPEECH = ResultWarning(code="no_speech", message="No speech was found in the recording.", stage=Stage.TRANSCRIBE)
+
+
+def _engines(transcript: Transcript, voices: Diarization | None) -> dict[str, Any]:
+    """Who did it, with which version, on what; their hearing itself stands elsewhere."""
+    heard = {"words", "warnings", "passages", "alignment", "language_vote"}
+    voiced = {"turns", "exclusive", "embeddings", "warnings", "num_speakers_range"}
+    return {
+        "asr": transcript.model_dump(mode="json", exclude=heard),
+        "alignment": transcript.alignment.model_dump(mode="json") if transcript.alignment else None,
+        "diarization": voices.model_dump(mode="json", exclude=voiced) if voices else None,
+    }
