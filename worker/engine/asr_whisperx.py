@@ -113,9 +113,11 @@ class WhisperXTranscriber:
         """
         if not transcript.words:
             return transcript
-        words, warning = self._aligner.align(transcript.words, transcript.language or "en", _samples(audio), report)
-        warnings = (*transcript.warnings, warning) if warning else transcript.warnings
-        return transcript.model_copy(update={"words": words, "warnings": warnings})
+        language, samples = transcript.language or "en", _samples(audio)
+        aligned = self._aligner.align(transcript.words, language, samples, report, transcript.passages)
+        warnings = (*transcript.warnings, aligned.warning) if aligned.warning else transcript.warnings
+        changed = {"words": aligned.words, "alignment": aligned.alignment, "warnings": warnings}
+        return transcript.model_copy(update=changed)
 
     def rest(self) -> None:
         """See `ports.Transcriber`."""

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from worker.engine.batches import map_ahead
 from worker.engine.passages import by_word, in_order, passages_of, with_times
 from worker.engine.recording import RATE_HZ
 from worker.engine.whisperx_library import hushed, kept_alive
-from worker.models import ResultWarning, Stage, Word
+from worker.models import Alignment, Passage, ResultWarning, Stage, Word
 from worker.ports import Report
 
 _PUNKT_FILES = ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab")
@@ -30,6 +31,19 @@ _ASK_AGAIN_S = 900.0
 """A model that could not be had is asked for again after this time, not for every meeting."""
 
 
+@dataclass(frozen=True)
+class AlignedWords:
+    """
+    The same words in their order, inside the recording.
+
+    `alignment` says who placed them, None when nobody could; `warning` says that some have estimated times.
+    """
+
+    words: tuple[Word, ...]
+    alignment: Alignment | None = None
+    warning: ResultWarning | None = None
+
+
 class WordAligner:
     """
     Keeps the model of the last language loaded.
@@ -39,9 +53,22 @@ class WordAligner:
             language, `en` say, is used instead of whisperx's choice: for PCs that reach no hub.
         device: as torch names it.
         num_threads: passages aligned at once on the CPU.
+        model: a wav2vec2 model for all languages, a name or a folder; None: by language.
+        compute_type: `float32`, `bfloat16`, or `auto`.
+        offline: never ask a hub.
     """
 
-    def __init__(self, *, cache: Path, device: str, num_threads: int) -> None:
+    def __init__(
+        self,
+        *,
+        cache: Path,
+        device: str,
+        num_threads: int,
+        model: str | None = None,
+        compute_type: str = "auto",  # noqa: ARG002  # wired with the next change of this module
+        offline: bool = False,  # noqa: ARG002  # likewise
+    ) -> None:
+        self._name = model
         self._cache = cache
         self._device = device
         self._num_threads = num_threads if device == "cpu" else 1
@@ -50,32 +77,44 @@ class WordAligner:
         self._ask_again_at: dict[str, float] = {}
 
     def align(
-        self, words: Sequence[Word], language: str, samples: Any, report: Report
-    ) -> tuple[tuple[Word, ...], ResultWarning | None]:
+        self,
+        words: Sequence[Word],
+        language: str,
+        samples: Any,
+        report: Report,
+        passages: Sequence[Passage] = (),  # noqa: ARG002  # wired with the next change of this module
+    ) -> AlignedWords:
         """
-        The same words in their order, inside the recording, and a warning if some have estimated times.
-
         Args:
             samples: float32, shape (num_samples,), 16 000 Hz.
+            passages: what the words stand in; without, it is told from words that touch.
         """
         with hushed():
             with kept_alive(report):
                 model = self._model_for(language)
             if model is None:
-                return tuple(words), _NO_MODEL
-            passages = list(passages_of(words))
+                return AlignedWords(tuple(words), warning=_NO_MODEL)
+            spoken = list(passages_of(words))
             placed: list[Word] = []
             num_estimated = 0
             found = map_ahead(
-                lambda p: _aligned(p, model, samples, self._device), passages, num_threads=self._num_threads
+                lambda p: _aligned(p, model, samples, self._device), spoken, num_threads=self._num_threads
             )
-            for number, (passage, timed) in enumerate(zip(passages, found, strict=True), start=1):
+            for number, (passage, timed) in enumerate(zip(spoken, found, strict=True), start=1):
                 placed += timed or passage
                 num_estimated += timed is None
-                report(number / len(passages))
+                report(number / len(spoken))
             if num_estimated:
                 self._forget()  # whatever went wrong, out of memory say: the next meeting starts afresh
-        return in_order(placed, len(samples) / RATE_HZ), _some_estimated(num_estimated, len(passages))
+        return AlignedWords(
+            in_order(placed, len(samples) / RATE_HZ),
+            Alignment(model=self._name or language, language=language, device=self._device.partition(":")[0]),
+            _some_estimated(num_estimated, len(spoken)),
+        )
+
+    def rest(self) -> None:
+        """Give the model's memory back; the next call loads it again."""
+        self._forget()
 
     def _model_for(self, language: str) -> tuple[Any, Any] | None:
         """wav2vec2 for the language with its characters; None when there is none to be had."""
