@@ -9,7 +9,8 @@ from worker.app_children import child_environment
 from worker.app_doctor_check import Check, State, gigabytes
 from worker.app_doctor_pc import PcSenses
 from worker.config import Settings
-from worker.engine.whisper_cache import REPOSITORIES, download_bytes, is_in_cache
+from worker.engine.catalogue import REPOSITORIES
+from worker.engine.whisper_cache import download_bytes, is_in_cache
 from worker.engine.whisper_files import is_hub_name
 from worker.models import GpuFacts
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import re
 import time
 from dataclasses import replace
@@ -24,7 +22,7 @@ from worker.app_doctor_engine import hf_token_check, model_check, model_space_ch
 from worker.app_doctor_pc import PcSenses, unit_check, unit_of
 from worker.app_doctor_project import key_checks, latency_check, schema_check, storage_check
 from worker.config import Settings, load_settings
-from worker.engine.whisper_cache import REPOSITORIES, download_bytes
+from worker.engine.whisper_cache import download_bytes
 from worker.exceptions import SchemaMismatchError
 from worker.supabase_keys import SECONDS_PER_DAY
 from worker.testing.store_memory import MemoryStore
@@ -234,16 +232,6 @@ def test_room_for_a_model_is_asked_for_only_while_it_is_not_here(tmp_path: Path)
     revision.mkdir(parents=True)
     (revision / "model.bin").touch()
     assert model_space_check(settings, tight).state is State.OK
-
-
-def test_models_are_known_by_the_names_of_faster_whisper() -> None:
-    """Its file is read, because importing it takes seconds."""
-    spec = importlib.util.find_spec("faster_whisper")
-    assert spec is not None
-    assert spec.origin is not None
-    tree = ast.parse((Path(spec.origin).parent / "utils.py").read_text())
-    (theirs,) = [ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and "_MODELS" in ast.dump(n)]
-    assert theirs == REPOSITORIES
 
 
 def test_larger_models_take_more_room() -> None:

@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_SYSTRAN = ("tiny", "base", "small", "medium", "large-v1", "large-v2", "large-v3")
-_ENGLISH = ("tiny.en", "base.en", "small.en", "medium.en")
-_DISTILLED = ("large-v2", "medium.en", "small.en", "large-v3")
+from worker.engine.catalogue import ALIGNERS, REPOSITORIES, WHISPER_MODELS
 
-REPOSITORIES: dict[str, str] = {
-    **{name: f"Systran/faster-whisper-{name}" for name in (*_SYSTRAN, *_ENGLISH)},
-    **{f"distil-{name}": f"Systran/faster-distil-whisper-{name}" for name in _DISTILLED},
-    "large": "Systran/faster-whisper-large-v3",
-    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
-    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-}
-"""The names that faster-whisper knows, and where the hub has them. Source: faster_whisper.utils."""
-
-_SIZES_BYTES = {"tiny": 80e6, "base": 150e6, "small": 490e6, "medium": 1.6e9, "large": 3.1e9}
-_ALIGNER_BYTES = 1.3e9
-"""wav2vec2 for most languages; English has a smaller one."""
+__all__ = ["REPOSITORIES", "download_bytes", "is_in_cache"]
 
 
 def is_in_cache(model: str, cache: Path) -> bool:
@@ -35,8 +21,6 @@ def is_in_cache(model: str, cache: Path) -> bool:
 
 def download_bytes(model: str) -> float:
     """About how much the hub would send, the aligner included; for a name that says nothing, as of the largest."""
-    name = REPOSITORIES.get(model, model).rpartition("/")[2]
-    if "turbo" in name or "distil-large" in name:
-        return _SIZES_BYTES["medium"] + _ALIGNER_BYTES
-    found = next((size for word, size in _SIZES_BYTES.items() if word in name), _SIZES_BYTES["large"])
-    return found + _ALIGNER_BYTES
+    known = {found.repository: found for found in WHISPER_MODELS.values()}.get(REPOSITORIES.get(model, model))
+    whisper_bytes = known.download_bytes if known else max(m.download_bytes for m in WHISPER_MODELS.values())
+    return whisper_bytes + ALIGNERS["nl"].download_bytes  # of most languages; English has a smaller one
