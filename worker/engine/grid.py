@@ -28,8 +28,12 @@ MEL_FRAMES_PER_S = 100
 
 def num_chunks(num_samples: int, step: int) -> int:
     """How many chunks, `step` frames apart, cover the recording; the last one may reach beyond its end."""
-    beyond = max(0, num_samples - CHUNK_SAMPLES)
-    return 1 + -(-beyond // (step * FRAME_SAMPLES))
+    return num_chunks_every(step * FRAME_SAMPLES, num_samples)
+
+
+def num_chunks_every(hop_samples: int, num_samples: int) -> int:
+    """The same for chunks that need not begin on whole frames."""
+    return 1 + -(-max(0, num_samples - CHUNK_SAMPLES) // hop_samples)
 
 
 def edge_s(frame: Ints) -> npt.NDArray[np.floating]:

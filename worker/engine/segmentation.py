@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worker.engine.batches import map_ahead
-from worker.engine.grid import CHUNK_FRAMES, CHUNK_SAMPLES, FRAME_SAMPLES, Floats, num_chunks
+from worker.engine.grid import CHUNK_FRAMES, CHUNK_SAMPLES, FRAME_SAMPLES, Floats, num_chunks, num_chunks_every
 from worker.engine.recording import read_at
 from worker.exceptions import ModelUnavailableError
 from worker.ports import Report
@@ -58,14 +58,21 @@ class SegmentationModel:
 
         The recording is read chunk by chunk; beyond its end there is silence.
         """
-        total = num_chunks(sound.frames, step)
-        result = np.empty((total, CHUNK_FRAMES, NUM_LOCAL_VOICES), dtype=np.float32)
+        result = np.empty((num_chunks(sound.frames, step), CHUNK_FRAMES, NUM_LOCAL_VOICES), dtype=np.float32)
         done = 0
-        for batch in map_ahead(self._run, _chunks(sound, total, step), num_threads=num_threads):
+        for batch in self.stream(sound, hop_samples=step * FRAME_SAMPLES, num_threads=num_threads):
             result[done : done + len(batch)] = batch
             done += len(batch)
-            report(done / total)
+            report(done / len(result))
         return result
+
+    def stream(self, sound: soundfile.SoundFile, *, hop_samples: int, num_threads: int) -> Iterator[Floats]:
+        """
+        The same for chunks that begin every `hop_samples`, a few at a time, in order: float32, shape (a few, 293, 3).
+
+        Memory does not grow with the recording. The last chunk reaches the end of the recording or beyond.
+        """
+        return map_ahead(self._run, _chunks(sound, hop_samples), num_threads=num_threads)
 
     def _run(self, chunks: Floats) -> Floats:
         import torch
@@ -88,9 +95,9 @@ def _load(path: Path) -> Any:
     return model.eval()
 
 
-def _chunks(sound: soundfile.SoundFile, total: int, step: int) -> Iterator[Floats]:
+def _chunks(sound: soundfile.SoundFile, hop: int) -> Iterator[Floats]:
     """Batches of chunks, float32, shape (num_chunks, 1, num_samples)."""
-    hop = step * FRAME_SAMPLES
+    total = num_chunks_every(hop, sound.frames)
     for first in range(0, total, _BATCH_CHUNKS):
         count = min(_BATCH_CHUNKS, total - first)
         length = (count - 1) * hop + CHUNK_SAMPLES
