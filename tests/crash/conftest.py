@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,15 @@ class Lab:
         return await self.store.enqueue(
             NewMeeting(id=meeting_id, title=title, audio_path=f"lab/{meeting_id}/audio.json")
         )
+
+    async def enqueue_recording(self, audio: Path, title: str = "meeting") -> UUID:
+        """A real recording, for workers with real engines (`--real-engines`)."""
+        meeting_id = uuid4()
+        path = self.folder / "recordings" / "lab" / str(meeting_id) / audio.name
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(audio, path)
+        audio_path = f"lab/{meeting_id}/{audio.name}"
+        return await self.store.enqueue(NewMeeting(id=meeting_id, title=title, audio_path=audio_path))
 
     def worker(
         self, worker_id: str, *, once: bool = False, flags: Sequence[str] = (), **variables: str

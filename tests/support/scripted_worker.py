@@ -1,9 +1,9 @@
 """
-A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio]
-[--gpu=UUID]`.
+A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio |
+--real-engines] [--gpu=UUID]`.
 
-With --real-audio recordings are decoded for real, and only the engines are scripted. With --gpu the PC seems to have
-that GPU, and this worker to work on it.
+With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
+is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -60,7 +60,7 @@ def main() -> None:
         worker_id=settings.worker_id or "",
     ):
         once = "--once" in sys.argv
-        objects = REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
+        objects = None if "--real-engines" in sys.argv else REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
         asyncio.run(
             app.run_worker(
                 settings, once=once, observers=[tell, EventLog()], objects=objects, read_gpu=lambda _: fake_gpu()

@@ -67,9 +67,9 @@ class WorkerProcess:
         for reader in self._readers:
             reader.start()
 
-    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
+    def wait_for(self, event: str, *, patience_s: float = PATIENCE_S, **fields: Any) -> dict[str, Any]:
         """The next event of that name with those fields. Fails when the worker ends or stays silent instead."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while True:
             told = self._events.get(timeout=max(0.01, deadline - time.monotonic()))
             assert told is not None, f"the worker ended before {event} {fields}: {self.errors}"
