@@ -10,13 +10,14 @@ from worker.exceptions import ModelUnavailableError
 _WEIGHTS = "model.bin"
 
 
-def whisper_folder(model: str, cache: Path) -> Path:
+def whisper_folder(model: str, cache: Path, *, offline: bool = False) -> Path:
     """
     The folder with the model in CTranslate2 format. The hub is asked only for what is not here.
 
     Args:
         model: a name (`small`, `large-v3` ..., or `owner/repository` on the hub) or a folder.
         cache: where fetched models are kept.
+        offline: never ask the hub.
 
     Raises ModelUnavailableError (no such model, or the hub cannot be reached), OSError when the disk is full.
     """
@@ -26,7 +27,10 @@ def whisper_folder(model: str, cache: Path) -> Path:
         raise _unavailable(model, f"the folder holds no {_WEIGHTS}: not in CTranslate2 format")
     if not is_hub_name(model):
         raise _unavailable(model, "no such folder")
-    return _cached(model, cache) or _fetched(model, cache)
+    folder = _cached(model, cache)
+    if folder is None and offline:
+        raise _unavailable(model, "MODELS_OFFLINE is set")
+    return folder or _fetched(model, cache)
 
 
 def is_hub_name(model: str) -> bool:
@@ -60,6 +64,14 @@ def _download(model: str, cache: Path, *, local_files_only: bool = False) -> Pat
     from faster_whisper.utils import download_model  # type: ignore[import-untyped]  # ships no type information
 
     return Path(download_model(model, cache_dir=str(cache), local_files_only=local_files_only))
+
+
+def _not_here(model: str) -> ModelUnavailableError:
+    return ModelUnavailableError(
+        f"The Whisper model {Path(model).name} is not on this PC, and MODELS_OFFLINE forbids to fetch it. Run `python -m "
+        "worker models pull --from-lab`, or set WHISPER_MODEL to a folder that holds the model in CTranslate2 format.",
+        reason="offline",
+    )
 
 
 def _unavailable(model: str, reason: str) -> ModelUnavailableError:
