@@ -6,6 +6,7 @@ The supervisor names these functions by dotted path and sends plain values; here
 
 from __future__ import annotations
 
+from worker.models import EnginePlan
 from worker.ports import Diarizer, Transcriber
 
 
@@ -18,9 +19,13 @@ def whisperx_transcriber(
     num_threads: int,
 ) -> Transcriber:
     from worker.engine.asr_whisperx import WhisperXTranscriber
+    from worker.engine.plan import FixedPlan
+    from worker.engine.whisper_model import has_gpu
 
+    device, compute_type, batch_size = ("cuda", "float16", 8) if enable_gpu and has_gpu() else ("cpu", "int8", 4)
+    plan = EnginePlan(model=model, device=device, compute_type=compute_type, batch_size=batch_size)
     return WhisperXTranscriber(
-        model=model, cache_dir=cache_dir, enable_gpu=enable_gpu, cuda_device=cuda_device, num_threads=num_threads
+        plans=FixedPlan(plan), cache_dir=cache_dir, cuda_device=cuda_device, num_threads=num_threads
     )
 
 

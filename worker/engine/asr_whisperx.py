@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from worker.engine.hints import HINTS_SHORTENED, Hints, fitting
 from worker.engine.passages import in_order, words_of
+from worker.engine.plan import Plans
 from worker.engine.recording import RATE_HZ, open_recording
-from worker.engine.whisper_files import whisper_folder
-from worker.engine.whisperx_library import errors_mapped, hushed, is_gpu_out_of_memory
+from worker.engine.whisper_model import LoadedWhisper, WarmWhisper
+from worker.engine.whisperx_library import errors_mapped, hushed
 from worker.engine.word_alignment import WordAligner
-from worker.exceptions import GpuOutOfMemoryError, ModelUnavailableError, UnsupportedLanguageError
-from worker.models import ResultWarning, Stage, Transcript
+from worker.exceptions import (
+    GpuOutOfMemoryError,
+    ModelUnavailableError,
+    OutOfMemoryError,
+    PCWorkerException,
+    UnsupportedLanguageError,
+)
+from worker.models import EnginePlan, ResultWarning, Stage, Transcript
 from worker.ports import Report
-
-_BATCH_SIZE_GPU = 8
-"""Whisper turbo saturates there (published measurements). 0, 1 and None take another path in whisperx."""
-
-_BATCH_SIZE_CPU = 4
-"""Passages between two reports: eight of a large model on a slow CPU take so long that they look stalled."""
-
-_MAX_HINT_TOKENS = 223
-"""Of Whisper's 448 tokens it keeps at most so many for what came before; the rest is for what it writes."""
 
 _DETECTION_SHARE = 0.25
 """Part of the work that is finding speech, small model on the CPU; elsewhere the bar is a little ahead or behind."""
@@ -36,28 +37,45 @@ _DETECTION_SHARE = 0.25
 
 class WhisperXTranscriber:
     """
-    Implements `ports.Transcriber`.
+    Implements `ports.Transcriber`. Models are loaded by the first call that needs them.
 
     Args:
-        model: a Whisper model's name (fetched once from the hub into `cache_dir`) or a folder in CTranslate2 format.
+        plans: which model, number format and batch size for a recording, and what to try when memory runs out.
         cache_dir: where fetched models are kept.
-        enable_gpu: use the GPU `cuda_device` if torch finds one: float16 there, int8 on the CPU.
-        num_threads: of the CPU. PyTorch is told to use one, for the whole process, as by the bundled diarizer.
-
-    Raises ModelUnavailableError, GpuOutOfMemoryError: the model cannot be had, or does not fit.
+        cuda_device: the GPU, as CUDA counts, of plans for a GPU.
+        num_threads: of the CPU.
+        align_model: a wav2vec2 for the words' times, a name or a folder; None: by language.
+        align_compute_type: `float32`, `bfloat16`, or `auto`.
+        allowed_languages: codes that may be found out when the meeting names none; empty: all.
+        offline: never ask a model hub.
     """
 
-    def __init__(self, *, model: str, cache_dir: str, enable_gpu: bool, cuda_device: int, num_threads: int) -> None:
-        folder = whisper_folder(model, Path(cache_dir) / "whisper")
-        self._model = f"whisperx-{version('whisperx')} {Path(model).name}"
-        with hushed():
-            self._device = _device(enable_gpu, cuda_device)
-            self._compute_type = "int8" if self._device == "cpu" else "float16"
-            self._pipeline = _load(folder, self._device, cuda_device, self._compute_type, num_threads)
-        self._options = self._pipeline.options
-        self._detector = _ReportingDetector(self._pipeline.vad_model)
-        self._pipeline.vad_model = self._detector
-        self._aligner = WordAligner(cache=Path(cache_dir) / "align", device=self._device, num_threads=num_threads)
+    def __init__(
+        self,
+        *,
+        plans: Plans,
+        cache_dir: str,
+        cuda_device: int,
+        num_threads: int,
+        align_model: str | None = None,
+        align_compute_type: str = "auto",
+        allowed_languages: tuple[str, ...] = (),  # noqa: ARG002  # wired with the language vote
+        offline: bool = False,
+    ) -> None:
+        self._plans = plans
+        self._cuda_device = cuda_device
+        self._whisper = WarmWhisper(
+            cache=Path(cache_dir) / "whisper", cuda_device=cuda_device, num_threads=num_threads, offline=offline
+        )
+        self._new_aligner = partial(
+            WordAligner,
+            cache=Path(cache_dir) / "align",
+            num_threads=num_threads,
+            model=align_model,
+            compute_type=align_compute_type,
+            offline=offline,
+        )
+        self._aligners: dict[str, WordAligner] = {}
 
     def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
@@ -66,43 +84,36 @@ class WhisperXTranscriber:
         Write down what is said; silence gives no words.
 
         Word times are estimated from the passage that a word stands in, until `align`. A word's confidence is the
-        passage's mean token probability.
+        passage's mean token probability. When memory runs out, the next plan is tried, with a warning.
 
         Args:
             language: a code (`de`, `pt-BR`) or an English name; None: what the first 30 s sound like.
             prompt: text that could have come before. Together with `hotwords` it is cut to what Whisper can keep.
 
-        Raises UnsupportedLanguageError, GpuOutOfMemoryError, OutOfMemoryError, EngineError, AudioPreprocessingError.
+        Raises ModelUnavailableError, UnsupportedLanguageError, GpuOutOfMemoryError, OutOfMemoryError, EngineError,
+        AudioPreprocessingError.
         """
-        code = self._code_of(language)
-        prompt, hotwords, is_cut = self._fitting(prompt, hotwords)
         samples = _samples(audio)
-        self._pipeline.tokenizer = None  # whisperx keeps the last meeting's language after an error
-        self._pipeline.options = dataclasses.replace(self._options, initial_prompt=prompt, hotwords=hotwords)
-        self._detector.report = lambda done: report(_DETECTION_SHARE * done)
-        try:
-            with hushed(), errors_mapped():
-                answer = self._pipeline.transcribe(
-                    samples,
-                    batch_size=_BATCH_SIZE_CPU if self._device == "cpu" else _BATCH_SIZE_GPU,
-                    language=code,
-                    progress_callback=lambda percent: report(
-                        _DETECTION_SHARE + (1 - _DETECTION_SHARE) * min(1.0, percent / 100)
-                    ),
-                )
-        finally:
-            self._pipeline.options = self._options
-            self._detector.report = _nobody
-        words = [word for passage in answer["segments"] for word in words_of(passage)]
-        return Transcript(
-            words=in_order(words, len(samples) / RATE_HZ),
-            language=answer["language"] if words or code else None,
-            engine="whisperx",
-            model=self._model,
-            device=self._device,
-            compute_type=self._compute_type,
-            warnings=(_HINTS_SHORTENED,) if is_cut else (),
-        )
+        audio_s = len(samples) / RATE_HZ
+        rungs = self._plans.rungs(audio_s)
+        report = _only_forward(report)
+        short: PCWorkerException = GpuOutOfMemoryError()
+        for number, plan in enumerate(rungs):
+            if number:
+                self._whisper.make_room(plan)
+            try:
+                transcript = self._written(plan, samples, language, prompt, hotwords, report)
+            except (GpuOutOfMemoryError, OutOfMemoryError) as error:
+                self._plans.failed(plan, audio_s)
+                short = error.with_traceback(None)
+                short.__cause__ = None  # its frames hold the arrays that there was no room for
+            except ModelUnavailableError:
+                if not number:
+                    raise
+            else:
+                self._plans.worked(plan, audio_s)
+                return _warned(transcript, asked=rungs[0])
+        raise short
 
     def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
         """
@@ -114,7 +125,8 @@ class WhisperXTranscriber:
         if not transcript.words:
             return transcript
         language, samples = transcript.language or "en", _samples(audio)
-        aligned = self._aligner.align(transcript.words, language, samples, report, transcript.passages)
+        plan = transcript.plan or self._plans.rungs(len(samples) / RATE_HZ)[0]
+        aligned = self._aligner(plan).align(transcript.words, language, samples, report, transcript.passages)
         warnings = (*transcript.warnings, aligned.warning) if aligned.warning else transcript.warnings
         changed = {"words": aligned.words, "alignment": aligned.alignment, "warnings": warnings}
         return transcript.model_copy(update=changed)
@@ -122,51 +134,129 @@ class WhisperXTranscriber:
     def rest(self) -> None:
         """See `ports.Transcriber`."""
 
-    def _code_of(self, language: str | None) -> str | None:
-        """Whisper's code for the language; a model for English only hears English."""
-        from whisperx.utils import TO_LANGUAGE_CODE
+    def _aligner(self, plan: EnginePlan) -> WordAligner:
+        device = f"cuda:{self._cuda_device}" if plan.device == "cuda" else "cpu"
+        if device not in self._aligners:
+            self._aligners[device] = self._new_aligner(device=device)
+        return self._aligners[device]
 
-        whisper = self._pipeline.model
-        if language is None or not language.strip():
-            return None if whisper.model.is_multilingual else "en"
-        name = language.strip().lower()
-        code: str = TO_LANGUAGE_CODE.get(name) or re.split("[-_]", name)[0]
-        is_known = code in whisper.supported_languages
-        if not is_known or (whisper.model.is_multilingual and whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is None):
-            raise UnsupportedLanguageError(
-                f"The Whisper model does not know the language '{language[:20]}'. Use a code such as en or de, or "
-                "leave it empty to have it found out, then retry the meeting."
+    def _written(
+        self,
+        plan: EnginePlan,
+        samples: Any,
+        language: str | None,
+        prompt: str | None,
+        hotwords: str | None,
+        report: Report,
+    ) -> Transcript:
+        """With one plan, or not at all."""
+        loaded = self._whisper.ready(plan, report)
+        code = _code_of(language, loaded.whisper)
+        hints = fitting(loaded.whisper.hf_tokenizer, prompt, hotwords)
+        with hushed(), errors_mapped(), _hinted(loaded, hints), _reporting(loaded, report):
+            answer = loaded.pipeline.transcribe(
+                samples,
+                batch_size=plan.batch_size,
+                language=code,
+                progress_callback=lambda percent: report(
+                    _DETECTION_SHARE + (1 - _DETECTION_SHARE) * min(1.0, percent / 100)
+                ),
             )
-        return code
-
-    def _fitting(self, prompt: str | None, hotwords: str | None) -> tuple[str | None, str | None, bool]:
-        """Both hints, cut to what fits: the hotwords' beginning and the prompt's end. Longer ones make Whisper fail."""
-        tokenizer = self._pipeline.model.hf_tokenizer
-        kept_hotwords, room = _cut(tokenizer, hotwords, _MAX_HINT_TOKENS, from_end=False)
-        kept_prompt, _ = _cut(tokenizer, prompt, room, from_end=True)
-        is_cut = [(kept or "").split() for kept in (kept_hotwords, kept_prompt)] != [
-            (given or "").split() for given in (hotwords, prompt)
-        ]
-        return kept_prompt, kept_hotwords, is_cut
-
-
-_HINTS_SHORTENED = ResultWarning(
-    code="hints_shortened",
-    message="Prompt and hotwords are longer than Whisper can keep (about 150 words together); the rest was left aside.",
-    stage=Stage.TRANSCRIBE,
-)
+        words = [word for passage in answer["segments"] for word in words_of(passage)]
+        return Transcript(
+            words=in_order(words, len(samples) / RATE_HZ),
+            language=answer["language"] if words or code else None,
+            engine="whisperx",
+            model=loaded.name,
+            device=plan.device,
+            compute_type=plan.compute_type,
+            revision=loaded.revision,
+            batch_size=plan.batch_size,
+            plan=plan,
+            warnings=(HINTS_SHORTENED,) if hints.is_cut else (),
+        )
 
 
-def _cut(tokenizer: Any, hint: str | None, room: int, *, from_end: bool) -> tuple[str | None, int]:
-    """As many whole words as fit into `room` tokens, and how much room is left."""
-    words = (hint or "").split()
-    while words:
-        num_tokens = len(tokenizer.encode(" " + " ".join(words), add_special_tokens=False).ids)
-        if num_tokens <= room:
-            return " ".join(words), room - num_tokens
-        fewer = min(len(words) - 1, len(words) * room // num_tokens)
-        words = words[len(words) - fewer :] if from_end else words[:fewer]
-    return None, room
+def _only_forward(report: Report) -> Report:
+    """A second try does not move the bar back."""
+    furthest = 0.0
+
+    def forward(progress: float) -> None:
+        nonlocal furthest
+        furthest = max(furthest, progress)
+        report(furthest)
+
+    return forward
+
+
+def _warned(transcript: Transcript, *, asked: EnginePlan) -> Transcript:
+    """With a warning when memory ran out with the plan that was `asked` for."""
+    used = transcript.plan
+    if used is None or used == asked:
+        return transcript
+    warning = _gpu_memory_short(asked, used) if asked.device == "cuda" else _memory_short(asked, used)
+    return transcript.model_copy(update={"warnings": (*transcript.warnings, warning)})
+
+
+def _gpu_memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning:
+    return ResultWarning(
+        code="gpu_memory_short",
+        message=f"The GPU had too little free memory for {_named(asked)}; this was written with {_named(used)}.",
+        stage=Stage.TRANSCRIBE,
+    )
+
+
+def _memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning:
+    return ResultWarning(
+        code="memory_short",
+        message=f"The PC had too little free memory for {_named(asked)}; this was written with {_named(used)}.",
+        stage=Stage.TRANSCRIBE,
+    )
+
+
+def _named(plan: EnginePlan) -> str:
+    model = Path(plan.model).name
+    return f"the model {model} ({plan.compute_type}, {plan.device}, batches of {plan.batch_size})"
+
+
+def _code_of(language: str | None, whisper: Any) -> str | None:
+    """Whisper's code for the language; a model for English only hears English."""
+    from whisperx.utils import TO_LANGUAGE_CODE
+
+    if language is None or not language.strip():
+        return None if whisper.model.is_multilingual else "en"
+    name = language.strip().lower()
+    code: str = TO_LANGUAGE_CODE.get(name) or re.split("[-_]", name)[0]
+    is_known = code in whisper.supported_languages
+    if not is_known or (whisper.model.is_multilingual and whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is None):
+        raise UnsupportedLanguageError(
+            f"The Whisper model does not know the language '{language[:20]}'. Use a code such as en or de, or "
+            "leave it empty to have it found out, then retry the meeting."
+        )
+    return code
+
+
+@contextmanager
+def _hinted(loaded: LoadedWhisper, hints: Hints) -> Iterator[None]:
+    """Nothing of a meeting outlives it, however it ends."""
+    pipeline = loaded.pipeline
+    pipeline.tokenizer = None  # whisperx keeps the last meeting's language after an error
+    pipeline.options = dataclasses.replace(loaded.options, initial_prompt=hints.prompt, hotwords=hints.hotwords)
+    try:
+        yield
+    finally:
+        pipeline.options = loaded.options
+        pipeline.tokenizer = None
+
+
+@contextmanager
+def _reporting(loaded: LoadedWhisper, report: Report) -> Iterator[None]:
+    before = loaded.pipeline.vad_model
+    loaded.pipeline.vad_model = _ReportingDetector(before, lambda done: report(_DETECTION_SHARE * done))
+    try:
+        yield
+    finally:
+        loaded.pipeline.vad_model = before
 
 
 class _ReportingDetector:
@@ -176,56 +266,12 @@ class _ReportingDetector:
     Anything callable may be put in its place; whisperx then prepares the audio and joins the chunks as for pyannote's.
     """
 
-    def __init__(self, pyannote_vad: Any) -> None:
+    def __init__(self, pyannote_vad: Any, report: Report) -> None:
         self._scores_of = pyannote_vad.vad_pipeline._segmentation
-        self.report: Report = _nobody
+        self._report = report
 
     def __call__(self, audio: Any) -> Any:
-        return self._scores_of(audio, hook=lambda completed, total: self.report(min(1.0, float(completed) / total)))
-
-
-def _nobody(progress: float) -> None:
-    """For when nobody watches."""
-
-
-def _device(enable_gpu: bool, cuda_device: int) -> str:
-    """As torch names it."""
-    import torch
-
-    torch.set_num_threads(1)
-    if not enable_gpu or not torch.cuda.is_available():
-        return "cpu"
-    if cuda_device >= torch.cuda.device_count():
-        raise ModelUnavailableError(
-            f"There is no GPU number {cuda_device} on this PC. Set CUDA_DEVICE to less than "
-            f"{torch.cuda.device_count()}, or ENABLE_GPU=false."
-        )
-    return f"cuda:{cuda_device}"
-
-
-def _load(folder: Path, device: str, cuda_device: int, compute_type: str, num_threads: int) -> Any:
-    import whisperx
-
-    try:
-        return whisperx.load_model(
-            str(folder),
-            device.partition(":")[0],
-            device_index=0 if device == "cpu" else cuda_device,
-            compute_type=compute_type,
-            vad_method="pyannote",  # comes with whisperx; the other one is fetched from GitHub
-            local_files_only=True,
-            threads=num_threads,
-        )
-    except (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-        if is_gpu_out_of_memory(error):
-            raise GpuOutOfMemoryError(reason=str(error), replace_child=True) from error
-        raise ModelUnavailableError(
-            "The Whisper model is here and cannot be loaded. Ask the administrator to check that WHISPER_MODEL's files "
-            "are complete and in CTranslate2 format, and, with a GPU, that its driver fits (ENABLE_GPU=false works "
-            "without).",
-            reason=f"{type(error).__name__}: {error}",
-            replace_child=True,
-        ) from error
+        return self._scores_of(audio, hook=lambda completed, total: self._report(min(1.0, float(completed) / total)))
 
 
 def _samples(audio: Path) -> Any:

@@ -32,27 +32,45 @@ def errors_mapped() -> Iterator[None]:
     """What the libraries raise, as ours."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise mapped(error) from error
 
 
 def mapped(error: Exception) -> EngineError | OutOfMemoryError:
     """
-    Every one asks for a new process: memory that ran out is only given back with it, and after an error of CUDA's the
-    old one fails at everything.
+    Every one asks for a new process: memory that ran out is only surely given back with it, and after an error of
+    CUDA's the old one fails at everything.
     """
     reason = f"{type(error).__name__}: {error}"[:500]
     if is_gpu_out_of_memory(error):
         return GpuOutOfMemoryError(reason=reason, replace_child=True)
-    if "allocate memory" in str(error) or "not enough memory" in str(error):  # torch's allocator for the CPU
+    if is_out_of_memory(error):
         return OutOfMemoryError(reason=reason, replace_child=True)
     return EngineError(reason=reason, replace_child=True)
 
 
 def is_gpu_out_of_memory(error: Exception) -> bool:
-    """As torch ("CUDA out of memory"), CTranslate2 ("CUDA failed with error out of memory") and cuBLAS put it."""
+    """
+    As torch ("CUDA out of memory"), CTranslate2 ("CUDA failed with error out of memory"), cuBLAS and cuDNN put it.
+
+    An error that poisons the process's CUDA context is none, whatever it was caused by: nothing works after it.
+    """
     message = str(error).lower()
-    return ("cuda" in message and "out of memory" in message) or "cublas_status_alloc_failed" in message
+    if any(sign in message for sign in _POISON):
+        return False
+    return ("cuda" in message and "out of memory" in message) or any(sign in message for sign in _ALLOC_FAILED)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """The GPU's memory or the PC's (torch's allocator, a C++ `bad_alloc`)."""
+    message = str(error)
+    on_cpu = isinstance(error, MemoryError) or "allocate memory" in message or "not enough memory" in message
+    return on_cpu or is_gpu_out_of_memory(error)
+
+
+_ALLOC_FAILED = ("cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+_POISON = ("illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address")
+"""Errors of CUDA that stay with the process. Source: "sticky" errors in NVIDIA's CUDA Runtime API, cudaError."""
 
 
 @contextmanager
