@@ -68,8 +68,9 @@ def _download(model: str, cache: Path, *, local_files_only: bool = False) -> Pat
 
 def _not_here(model: str) -> ModelUnavailableError:
     return ModelUnavailableError(
-        f"The Whisper model {Path(model).name} is not on this PC, and MODELS_OFFLINE forbids to fetch it. Run `python -m "
-        "worker models pull --from-lab`, or set WHISPER_MODEL to a folder that holds the model in CTranslate2 format.",
+        f"The Whisper model {Path(model).name} is not on this PC, and MODELS_OFFLINE forbids to fetch it. Run "
+        "`python -m worker models pull --from-lab`, or set WHISPER_MODEL to a folder that holds the model in "
+        "CTranslate2 format.",
         reason="offline",
     )
 
