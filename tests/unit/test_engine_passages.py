@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from worker.engine.passages import (
     MAX_PASSAGE_S,
-    by_word,
     in_order,
     passages_of,
-    with_times,
+    stretches_of,
     words_of,
     written_words,
 )
-from worker.models import Transcript, Word
+from worker.models import Passage, Transcript, Word
 
 
 def passage(text: str, start_s: float, end_s: float) -> dict[str, Any]:
@@ -95,43 +94,42 @@ def test_words_of_another_origin_are_cut_before_a_passage_is_too_long() -> None:
     assert list(passages_of([])) == []
 
 
-# --- the aligner's answer ----------------------------------------------------------------------------------------
-
-SPOKEN = tuple(words_of(passage("pay 300 euros", 0.0, 3.0)))
+# --- words in their passages -------------------------------------------------------------------------------------
 
 
-def test_a_word_that_the_aligner_could_not_time_keeps_its_estimate() -> None:
-    found: list[dict[str, Any]] = [
-        {"word": "pay", "start": 0.2, "end": 0.5, "score": 0.9},
-        {"word": "300"},
-        {"word": "euros", "start": 2.0, "end": 2.6},
-    ]
-    words = with_times(SPOKEN, found)
-    assert words is not None
-    assert (words[0].start_s, words[0].end_s, words[0].confidence) == (0.2, 0.5, 0.9)
-    assert words[1] == SPOKEN[1]
-    assert (words[2].start_s, words[2].confidence) == (2.0, SPOKEN[2].confidence)
+def timed(*times_s: tuple[float, float]) -> list[Word]:
+    return [Word(text="x", start_s=start_s, end_s=end_s) for start_s, end_s in times_s]
 
 
-@pytest.mark.parametrize("answer", [[], ["pay", "300"], ["pay", "300", "dollars"]])
-def test_an_aligner_that_read_other_words_is_not_believed(answer: list[str]) -> None:
-    assert with_times(SPOKEN, [{"word": text, "start": 0.0, "end": 1.0} for text in answer]) is None
+def test_words_with_times_of_their_own_are_parted_by_the_list_of_passages() -> None:
+    """They have pauses between them, and belong together all the same."""
+    words = timed((1.0, 1.4), (2.0, 2.5), (9.0, 9.0), (9.99, 10.05), (10.2, 11.0), (40.0, 41.0))
+    listed = [Passage(start_s=0.5, end_s=10.0, text=""), Passage(start_s=10.0, end_s=20.0, text="")]
+    first, second = stretches_of(words[:5], listed)
+    assert (first.words, first.start_s, first.end_s) == (tuple(words[:3]), 0.5, 10.0)
+    assert (second.words, second.start_s, second.end_s) == (tuple(words[3:5]), 9.99, 20.0)
+    assert [word for one in stretches_of(words, listed) for word in one.words] == words, "far behind its passage"
 
 
-def test_characters_are_put_together_to_words() -> None:
-    words = tuple(words_of(passage("GPUを。", 0.0, 3.0)))
-    found: list[dict[str, Any]] = [
-        {"word": "G", "start": 0.1, "end": 0.2, "score": 0.5},
-        {"word": "P"},
-        {"word": "U", "start": 0.4, "end": 0.6, "score": 0.7},
-        {"word": "を", "start": 0.7, "end": 0.9, "score": 0.4},
-        {"word": "。"},
-    ]
-    assert by_word(found, words) == [
-        {"word": "GPU", "start": 0.1, "end": 0.6, "score": pytest.approx(0.6)},
-        {"word": "を。", "start": 0.7, "end": 0.9, "score": 0.4},
-    ]
-    assert with_times(words, by_word(found[1:], words)) is None, "other characters: not believed"
+def test_a_word_before_all_passages_is_not_lost() -> None:
+    (found,) = stretches_of(timed((0.0, 1.0)), [Passage(start_s=5.0, end_s=6.0, text="")])
+    assert (found.start_s, found.end_s) == (0.0, 6.0)
+
+
+def test_a_passage_that_is_too_long_is_cut_between_words() -> None:
+    words = timed(*((float(second), second + 0.5) for second in range(100)))
+    found = list(stretches_of(words, [Passage(start_s=0.0, end_s=100.0, text="")]))
+    assert [word for one in found for word in one.words] == words
+    assert all(one.end_s - one.start_s <= MAX_PASSAGE_S for one in found)
+    assert len(found) == 3
+
+
+def test_without_a_list_words_that_touch_are_a_passage() -> None:
+    words = timed((1.0, 2.0), (2.0, 3.0), (3.5, 4.0))
+    assert [(one.start_s, one.end_s, len(one.words)) for one in stretches_of(words)] == [(1.0, 3.0, 2), (3.5, 4.0, 1)]
+
+
+# --- order -------------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.tuples(st.floats(-1, 100), st.floats(-1, 100)), max_size=30), st.floats(0.001, 120))

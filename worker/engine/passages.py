@@ -1,9 +1,9 @@
 """
-Passages of text and the words in them: how a passage's time is shared out, and how exact times come back to the words.
+Passages of text and the words in them: how a passage's time is shared out, and which words lie in which passage.
 
-A passage is what WhisperX writes in one go, up to 30 s between two cuts of its voice detector. A Transcript holds words
-only, so passages are kept in their times: words of one passage touch, the last one ends STEP_S before its passage does.
-Where words do not touch, another passage begins.
+A passage is what WhisperX writes in one go, up to 30 s between two cuts of its voice detector. Where a Transcript has
+no list of them, they are kept in the words' times: words of one passage touch, the last one ends STEP_S before its
+passage does. Where words do not touch, another passage begins.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from bisect import bisect
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from dataclasses import dataclass
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
-from worker.models import Word
+from worker.models import Passage, Word
 
 STEP_S = 0.001
 """Times are given in milliseconds."""
@@ -73,6 +75,44 @@ def _probability(avg_logprob: float | None) -> float | None:
     return round(min(1.0, math.exp(avg_logprob)), 4)
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive words of one passage, and the time that they lie in."""
+
+    words: tuple[Word, ...]
+    start_s: float
+    end_s: float
+
+
+def stretches_of(words: Sequence[Word], passages: Sequence[Passage] = ()) -> Iterator[Stretch]:
+    """
+    The words of one passage at a time, none longer than MAX_PASSAGE_S (unless one word is).
+
+    A word belongs to the last passage that begins before the word's middle. Without passages it is told from the words
+    themselves: those of one passage touch.
+    """
+    if not passages:
+        for touching in passages_of(words):
+            yield Stretch(touching, touching[0].start_s, touching[-1].end_s)
+        return
+    starts_s = [passage.start_s for passage in passages]
+    for number, group in groupby(words, lambda word: max(0, bisect(starts_s, (word.start_s + word.end_s) / 2) - 1)):
+        yield from _cut(tuple(group), passages[number])
+
+
+def _cut(words: tuple[Word, ...], passage: Passage) -> Iterator[Stretch]:
+    start_s, end_s = min(passage.start_s, words[0].start_s), max(passage.end_s, words[-1].end_s)
+    if end_s - start_s <= MAX_PASSAGE_S:
+        yield Stretch(words, start_s, end_s)
+        return
+    first = 0
+    for index, word in enumerate(words[1:], start=1):
+        if word.end_s - words[first].start_s > MAX_PASSAGE_S:
+            yield Stretch(words[first:index], words[first].start_s, words[index - 1].end_s)
+            first = index
+    yield Stretch(words[first:], words[first].start_s, words[-1].end_s)
+
+
 def passages_of(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
     """The words of one passage at a time, none of them longer than MAX_PASSAGE_S (unless one word is)."""
     first = 0
@@ -82,49 +122,6 @@ def passages_of(words: Sequence[Word]) -> Iterator[tuple[Word, ...]]:
             first = index
     if words:
         yield tuple(words[first:])
-
-
-def by_word(characters: Sequence[dict[str, Any]], words: Sequence[Word]) -> list[dict[str, Any]]:
-    """
-    What an aligner that takes every character for a word (Japanese, Chinese) found, put together to our words.
-
-    When it counts other characters than the words have, its answer is returned as it is.
-    """
-    if [found["word"] for found in characters] != [char for word in words for char in word.text]:
-        return list(characters)
-    edges = accumulate((len(word.text) for word in words), initial=0)
-    return [_joined(characters[first:end]) for first, end in pairwise(edges)]
-
-
-def _joined(characters: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    timed = [found for found in characters if found.get("start") is not None and found.get("end") is not None]
-    scores = [float(found["score"]) for found in timed if found.get("score") is not None]
-    word: dict[str, Any] = {"word": "".join(found["word"] for found in characters)}
-    if timed:
-        word |= {"start": timed[0]["start"], "end": timed[-1]["end"]}
-    return word | ({"score": sum(scores) / len(scores)} if scores else {})
-
-
-def with_times(words: Sequence[Word], found: Sequence[dict[str, Any]]) -> tuple[Word, ...] | None:
-    """
-    The words with the aligner's times and scores; what it could not time keeps its estimate.
-
-    None when it counts other words than these: none must get another's time.
-
-    Args:
-        found: `word`, and mostly `start`, `end` (seconds) and `score` (in [0, 1]), as whisperx.align gives them.
-    """
-    if [answer["word"] for answer in found] != [word.text for word in words]:
-        return None
-    return tuple(_with_time(word, answer) for word, answer in zip(words, found, strict=True))
-
-
-def _with_time(word: Word, found: dict[str, Any]) -> Word:
-    start_s, end_s, score = found.get("start"), found.get("end"), found.get("score")
-    if start_s is None or end_s is None or not (math.isfinite(start_s) and math.isfinite(end_s)):
-        return word
-    confidence = word.confidence if score is None or math.isnan(score) else round(min(1.0, max(0.0, float(score))), 4)
-    return Word(text=word.text, start_s=round(float(start_s), 3), end_s=round(float(end_s), 3), confidence=confidence)
 
 
 def in_order(words: Sequence[Word], duration_s: float) -> tuple[Word, ...]:
