@@ -20,6 +20,7 @@ Times within a recording are seconds from its first sample (`_s`). Moments are a
 
 from __future__ import annotations
 
+from worker.models.gpu import GpuState, StageUsage
 from worker.models.queue import (
     Beat,
     BeatAnswer,
@@ -83,6 +84,7 @@ __all__ = [
     "Failure",
     "FleetStatus",
     "GpuFacts",
+    "GpuState",
     "HeartbeatAnswer",
     "KnownSpeaker",
     "LanguageVote",
@@ -103,6 +105,7 @@ __all__ = [
     "SpeakerEmbedding",
     "SpeakerTurn",
     "Stage",
+    "StageUsage",
     "SummaryItem",
     "SystemInfo",
     "Transcript",

@@ -1,0 +1,126 @@
+"""The ladder over meetings: begun where memory last sufficed, measured anew each time, own memory counted as free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from worker.engine.measured_plans import GpuReading, MeasuredPlans
+from worker.engine.planner import Wishes
+from worker.engine.rung_memory import RungMemory, rung_of
+from worker.models import EnginePlan, GpuState
+
+GIB = 1024**3
+HOUR_S = 3000.0
+
+
+class Gpu:
+    """One whose memory a test takes and gives."""
+
+    def __init__(self, *, total_gib: float = 8, has_own: bool = True) -> None:
+        self.total_gib, self.free_gib, self.has_own = total_gib, total_gib, has_own
+        self.answers = True
+
+    def __call__(self) -> GpuReading | None:
+        if not self.answers:
+            return None
+        state = GpuState(
+            name="NVIDIA X",
+            uuid="GPU-1",
+            driver="570.1",
+            total_bytes=int(self.total_gib * GIB),
+            free_bytes=int(self.free_gib * GIB),
+            compute_capability=(8, 6),
+        )
+        return GpuReading(state, has_own=self.has_own)
+
+
+@pytest.fixture
+def gpu() -> Gpu:
+    return Gpu()
+
+
+def plans_with(gpu: Gpu, folder: Path) -> MeasuredPlans:
+    return MeasuredPlans(read_gpu=gpu, num_threads=4, ram_bytes=16 * GIB, wishes=Wishes(), memory=RungMemory(folder))
+
+
+def first(plans: MeasuredPlans, audio_s: float = HOUR_S) -> EnginePlan:
+    return plans.rungs(audio_s)[0]
+
+
+def test_the_next_meeting_begins_below_what_failed(gpu: Gpu, tmp_path: Path) -> None:
+    """In this process and after a restart."""
+    plans = plans_with(gpu, tmp_path)
+    rungs = plans.rungs(HOUR_S)
+    plans.failed(rungs[0], HOUR_S)
+    plans.failed(rungs[1], HOUR_S)
+    plans.worked(rungs[2], HOUR_S)
+    assert rung_of(first(plans)) == rung_of(rungs[2])
+    assert rung_of(first(plans_with(gpu, tmp_path))) == rung_of(rungs[2])
+    assert rung_of(first(plans, 800.0)) == rung_of(rungs[0]), "a short recording is another matter"
+
+
+def test_when_the_last_rung_fails_it_is_tried_again_alone(gpu: Gpu, tmp_path: Path) -> None:
+    plans = plans_with(gpu, tmp_path)
+    rungs = plans.rungs(HOUR_S)
+    for rung in rungs:
+        plans.failed(rung, HOUR_S)
+    assert [rung_of(rung) for rung in plans.rungs(HOUR_S)] == [rung_of(rungs[-1])]
+
+
+def test_a_process_that_dies_twice_on_a_rung_is_begun_below_it(gpu: Gpu, tmp_path: Path) -> None:
+    """The supervisor sees the death; the mark in the file tells what it was at."""
+    supervisor = RungMemory(tmp_path)
+    top = rung_of(first(plans_with(gpu, tmp_path)))
+    supervisor.died(os.getpid())
+    assert rung_of(first(plans_with(gpu, tmp_path))) == top
+    supervisor.died(os.getpid())
+    assert rung_of(first(plans_with(gpu, tmp_path))) != top
+
+
+def test_a_death_on_a_lower_rung_is_counted_against_that_one(gpu: Gpu, tmp_path: Path) -> None:
+    supervisor = RungMemory(tmp_path)
+    for _ in range(2):
+        plans = plans_with(gpu, tmp_path)
+        rungs = plans.rungs(HOUR_S)
+        if rungs[0].batch_size == 8:
+            plans.failed(rungs[0], HOUR_S)
+        supervisor.died(os.getpid())
+    assert first(plans_with(gpu, tmp_path)).batch_size == 2
+
+
+def test_memory_is_looked_at_before_each_meeting(gpu: Gpu, tmp_path: Path) -> None:
+    plans = plans_with(gpu, tmp_path)
+    assert first(plans).batch_size == 8
+    gpu.free_gib = 4
+    assert first(plans).compute_type == "int8_float16"
+    gpu.free_gib = 8
+    assert first(plans).compute_type == "float16"
+
+
+def test_a_warm_model_does_not_push_itself_out(tmp_path: Path) -> None:
+    """Where the driver cannot say what this process holds, what its plan takes counts as free."""
+    gpu = Gpu(has_own=False)
+    plans = plans_with(gpu, tmp_path)
+    warm = first(plans)
+    plans.worked(warm, HOUR_S)
+    gpu.free_gib = 4.5
+    assert rung_of(first(plans)) == rung_of(warm)
+    gpu.has_own = True
+    assert rung_of(first(plans)) != rung_of(warm)
+
+
+def test_a_driver_that_falls_silent_changes_nothing(gpu: Gpu, tmp_path: Path) -> None:
+    plans = plans_with(gpu, tmp_path)
+    before = first(plans)
+    gpu.answers = False
+    assert first(plans) == before
+    assert first(plans_with(gpu, tmp_path)).device == "cpu", "but who never saw a GPU uses none"
+
+
+def test_a_preview_begins_nothing(gpu: Gpu, tmp_path: Path) -> None:
+    """Doctor asks while a worker works."""
+    plans_with(gpu, tmp_path).preview(HOUR_S)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,101 @@
+"""Plans made from what a PC has at the moment, begun below what its memory lately did not suffice for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from worker.engine.planner import Machine, Wishes, rungs_for, vram_bytes
+from worker.engine.rung_memory import RungMemory, rung_of
+from worker.models import EnginePlan, GpuState
+
+_CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """A GPU, and whether its free memory already counts what this process holds as free."""
+
+    state: GpuState
+    has_own: bool
+
+
+class MeasuredPlans:
+    """
+    Implements `plan.Plans`. Asked before each meeting, in the process that computes.
+
+    Args:
+        read_gpu: the GPU now; None without one, or when nothing answers.
+        num_threads, ram_bytes: the engine's share of the CPU and of memory.
+        memory: shared with the PC's other engines.
+    """
+
+    def __init__(
+        self,
+        *,
+        read_gpu: Callable[[], GpuReading | None],
+        num_threads: int,
+        ram_bytes: int,
+        wishes: Wishes,
+        memory: RungMemory,
+    ) -> None:
+        self._read_gpu = read_gpu
+        self._machine = Machine(gpu=None, num_threads=num_threads, ram_bytes=ram_bytes)
+        self._wishes = wishes
+        self._memory = memory
+        self._gpu: GpuState | None = None
+        self._held_bytes = 0
+
+    def preview(self, audio_s: float) -> Sequence[EnginePlan]:
+        """What `rungs` would answer, without beginning anything."""
+        rungs = rungs_for(self._looked(), audio_s, self._wishes)
+        failed = self._memory.failed_rung(self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())
+        return _below(rungs, failed)
+
+    def rungs(self, audio_s: float) -> Sequence[EnginePlan]:
+        rungs = self.preview(audio_s)
+        self._begin(rungs[0], audio_s)
+        return rungs
+
+    def worked(self, plan: EnginePlan, audio_s: float) -> None:  # noqa: ARG002  # Plans' signature
+        self._held_bytes = vram_bytes(plan)
+        self._memory.worked()
+
+    def failed(self, plan: EnginePlan, audio_s: float) -> None:
+        self._held_bytes = 0
+        self._begin(plan, audio_s)
+        self._memory.failed()
+        rungs = rungs_for(self._machine, audio_s, self._wishes)
+        below = _below(rungs, rung_of(plan))
+        if below and rung_of(below[0]) != rung_of(plan):
+            self._begin(below[0], audio_s)
+
+    # --- what there is -------------------------------------------------------------------------------------------
+
+    def _looked(self) -> Machine:
+        """With the GPU as it is now; as it was when nothing answers any more."""
+        reading = self._read_gpu()
+        if reading is not None:
+            own_bytes = 0 if reading.has_own else self._held_bytes
+            free_bytes = min(reading.state.total_bytes, reading.state.free_bytes + own_bytes)
+            self._gpu = reading.state.model_copy(update={"free_bytes": free_bytes})
+        self._machine = replace(self._machine, gpu=self._gpu)
+        return self._machine
+
+    def _begin(self, plan: EnginePlan, audio_s: float) -> None:
+        self._memory.trying(plan, self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())
+
+    def _device(self) -> str:
+        return self._gpu.uuid if self._gpu else _CPU
+
+    def _driver(self) -> str:
+        return self._gpu.driver if self._gpu else _CPU
+
+    def _free_bytes(self) -> int:
+        return self._gpu.free_bytes if self._gpu else self._machine.ram_bytes
+
+
+def _below(rungs: Sequence[EnginePlan], failed: str | None) -> Sequence[EnginePlan]:
+    """The rungs under the one that failed; all of them if it is none of these, the last one if it is the last."""
+    number = next((n for n, rung in enumerate(rungs) if rung_of(rung) == failed), -1)
+    return rungs[number + 1 :] or rungs[-1:]
