@@ -20,6 +20,7 @@ import numpy as np
 from worker.engine.batches import map_ahead
 from worker.engine.grid import CHUNK_FRAMES, CHUNK_SAMPLES, FRAME_SAMPLES, Floats, num_chunks, num_chunks_every
 from worker.engine.recording import read_at
+from worker.engine.shared_sincnet import SharedSincNet
 from worker.exceptions import ModelUnavailableError
 from worker.ports import Report
 
@@ -49,8 +50,10 @@ class SegmentationModel:
         path = packaged_file("whisperx", "assets/pytorch_model.bin")
         try:
             self._model = _load(path)
+            self._front = SharedSincNet(self._model.sincnet)
         except (ImportError, RuntimeError, OSError, KeyError, EOFError, UnpicklingError) as error:
             raise ModelUnavailableError(reason=str(error)) from error
+        self._model.sincnet = _nothing_more_to_do()
 
     def activations(self, sound: soundfile.SoundFile, *, step: int, num_threads: int, report: Report) -> Floats:
         """
@@ -72,14 +75,23 @@ class SegmentationModel:
 
         Memory does not grow with the recording. The last chunk reaches the end of the recording or beyond.
         """
-        return map_ahead(self._run, _chunks(sound, hop_samples), num_threads=num_threads)
+        return map_ahead(
+            lambda block: self._run(block, hop_samples), _blocks(sound, hop_samples), num_threads=num_threads
+        )
 
-    def _run(self, chunks: Floats) -> Floats:
+    def _run(self, samples: Floats, hop: int) -> Floats:
         import torch
 
         with torch.inference_mode():
-            output: Floats = self._model(torch.from_numpy(chunks)).numpy()
+            output: Floats = self._model(self._front(torch.from_numpy(samples), hop)).numpy()
         return output
+
+
+def _nothing_more_to_do() -> Any:
+    """In the place of the model's SincNet: what it is given has been through one."""
+    from torch.nn import Identity
+
+    return Identity()
 
 
 def _load(path: Path) -> Any:
@@ -95,13 +107,12 @@ def _load(path: Path) -> Any:
     return model.eval()
 
 
-def _chunks(sound: soundfile.SoundFile, hop: int) -> Iterator[Floats]:
-    """Batches of chunks, float32, shape (num_chunks, 1, num_samples)."""
+def _blocks(sound: soundfile.SoundFile, hop: int) -> Iterator[Floats]:
+    """The samples of a few chunks each, float32, shape (num_samples,)."""
     total = num_chunks_every(hop, sound.frames)
     for first in range(0, total, _BATCH_CHUNKS):
         count = min(_BATCH_CHUNKS, total - first)
-        length = (count - 1) * hop + CHUNK_SAMPLES
-        samples = np.zeros(length, dtype=np.float32)
-        heard = read_at(sound, first * hop, first * hop + length)
+        samples = np.zeros((count - 1) * hop + CHUNK_SAMPLES, dtype=np.float32)
+        heard = read_at(sound, first * hop, first * hop + len(samples))
         samples[: len(heard)] = heard
-        yield np.stack([samples[c * hop : c * hop + CHUNK_SAMPLES] for c in range(count)])[:, None]
+        yield samples
