@@ -7,11 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.adapters.gpu_nvml import gpu_memory_bytes, read_gpu
+from worker.adapters.gpu_nvml import gpu_memory_bytes, gpu_processes, read_gpu, read_gpu_state
 from worker.adapters.system_info import read_system_info
 from worker.models import GpuFacts
 
 UUIDS = ("GPU-aaaa1111-0000-0000-0000-000000000000", "GPU-bbbb2222-0000-0000-0000-000000000000")
+MIG, MIG_HANDLE = "MIG-cccc3333-0000-0000-0000-000000000000", 9
+
+
+def process(pid: int, used_bytes: int | None) -> SimpleNamespace:
+    return SimpleNamespace(pid=pid, usedGpuMemory=used_bytes)
 
 
 class NvmlError(Exception):
@@ -43,6 +48,8 @@ class Nvml:
         return index
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> int:
+        if uuid == MIG:
+            return MIG_HANDLE
         if uuid not in UUIDS:
             raise NvmlError("Not Found")
         return UUIDS.index(uuid)
@@ -51,10 +58,25 @@ class Nvml:
         return f"NVIDIA X{handle}"
 
     def nvmlDeviceGetUUID(self, handle: int) -> str:
-        return UUIDS[handle]
+        return MIG if handle == MIG_HANDLE else UUIDS[handle]
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "570.1"
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [process(100, 3 * 2**28), process(101, None)] if handle == 0 else []
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [process(100, 3 * 2**28), process(7, 2**28)] if handle == 0 else []
+
+    def nvmlDeviceGetCudaComputeCapability(self, handle: int) -> tuple[int, int]:
+        if handle == MIG_HANDLE:
+            raise NvmlError("Not Supported")
+        return 8, 6
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle: int) -> int:
+        assert handle == MIG_HANDLE
+        return 0
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
         return SimpleNamespace(total=2**34, used=2**30 * (handle + 1))
@@ -100,6 +122,8 @@ def test_a_pc_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "pynvml", Nvml(has_driver=False))
     assert read_gpu(0) is None
     assert gpu_memory_bytes(UUIDS[0]) is None
+    assert read_gpu_state(UUIDS[0]) is None
+    assert gpu_processes(UUIDS[0]) is None
 
 
 def test_a_pc_without_the_package_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +142,39 @@ def test_the_real_package_never_fails() -> None:
 def test_memory_is_asked_by_uuid() -> None:
     assert gpu_memory_bytes(UUIDS[1]) == (2**31, 2**34)
     assert gpu_memory_bytes("GPU-gone") is None
+
+
+@pytest.mark.usefixtures("nvml")
+def test_what_a_process_holds_itself_counts_as_free() -> None:
+    """It can be used again. Where NVML does not know the process, nothing is added."""
+    found = read_gpu_state(UUIDS[0], pid=100)
+    assert found is not None
+    state, own_bytes = found
+    assert (state.total_bytes, state.free_bytes, own_bytes) == (2**34, 2**34 - 2**30 + 3 * 2**28, 3 * 2**28)
+    assert state.compute_capability == (8, 6)
+    for unknown in (101, 999, None):
+        stranger = read_gpu_state(UUIDS[0], pid=unknown)
+        assert stranger is not None
+        assert (stranger[0].free_bytes, stranger[1]) == (2**34 - 2**30, None)
+    assert read_gpu_state("GPU-gone") is None
+
+
+@pytest.mark.usefixtures("nvml")
+def test_programs_that_compute_and_those_that_draw_are_told_once() -> None:
+    assert gpu_processes(UUIDS[0]) == {100: 3 * 2**28, 101: None, 7: 2**28}
+    assert gpu_processes(UUIDS[1]) == {}
+    assert gpu_processes("GPU-gone") is None
+
+
+@pytest.mark.usefixtures("nvml")
+def test_an_instance_of_a_shared_gpu_is_a_gpu() -> None:
+    """MIG: its generation is only told of the whole."""
+    found = read_gpu(0, visible=MIG)
+    assert found is not None
+    assert found.uuid == MIG
+    state = read_gpu_state(MIG)
+    assert state is not None
+    assert state[0].compute_capability == (8, 6)
 
 
 @pytest.mark.usefixtures("nvml")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,6 +30,7 @@ from worker.adapters.child_channel import (
     encode_frame,
 )
 from worker.adapters.child_life import ChildLife
+from worker.adapters.child_usage import UsageMeter, VramOf
 from worker.exceptions import (
     ChildCrashedError,
     ChildStalledError,
@@ -38,6 +39,7 @@ from worker.exceptions import (
     WorkerStoppedError,
     from_code,
 )
+from worker.models import StageUsage
 from worker.ports import Report
 
 __all__ = ["ChildProcess", "ObjectSpec"]
@@ -64,6 +66,10 @@ class ChildProcess:
         load_s: the longest silence while the process starts and constructs its objects (loading models takes minutes).
         max_calls: after so many calls the process is replaced; None: never.
         max_rss_bytes: it is replaced after a call that left it bigger than this; None: never.
+        is_swollen: likewise; asked with the process id and the method that was called, in a thread.
+        vram_of: bytes of a GPU's memory that a process holds, for `usage`.
+        ended: told of a process id whose call did not end well, and whether the process itself broke down (True), or
+            was ended by us (False).
 
     The event loop must run in the main thread: a child dies with the thread that started it.
     """
@@ -78,6 +84,9 @@ class ChildProcess:
         load_s: float = 900.0,
         max_calls: int | None = None,
         max_rss_bytes: int | None = None,
+        is_swollen: Callable[[int, str], bool] | None = None,
+        vram_of: VramOf | None = None,
+        ended: Callable[[int, bool], None] | None = None,
     ) -> None:
         self.name = name
         self.objects = dict(objects)
@@ -86,6 +95,10 @@ class ChildProcess:
         self._load_s = load_s
         self._max_calls = max_calls
         self._max_rss_bytes = max_rss_bytes
+        self._is_swollen = is_swollen
+        self._vram_of = vram_of
+        self._ended = ended or (lambda _pid, _by_itself: None)
+        self.usage = StageUsage()  # of the last call that was answered
         self._turn = asyncio.Lock()
         self._life: ChildLife | None = None
         self._num_calls = 0
@@ -124,12 +137,15 @@ class ChildProcess:
             self._num_calls += 1
             call = Call(id=self._num_calls, object=name, method=method, arguments=dict(arguments))
             try:
-                answer = await self._converse(life, call, report, stall_s or self._stall_s)
-            except BaseException:
+                async with UsageMeter(life.pid, self._vram_of) as meter:
+                    answer = await self._converse(life, call, report, stall_s or self._stall_s)
+            except BaseException as error:
                 await self._drop(life)
+                self._ended(life.pid, isinstance(error, ChildCrashedError))
                 raise
+            self.usage = meter.usage
             outcome = outcome_of(answer, returns)
-            if self._worn_out(life, outcome):
+            if await self._worn_out(life, outcome, object_method):
                 await self._part(life)
         if isinstance(outcome, ErrorReport):
             raise revived(outcome, self.name)
@@ -191,12 +207,14 @@ class ChildProcess:
             self._life = None
         await life.leave(CLOSE_GRACE_S)
 
-    def _worn_out(self, life: ChildLife, outcome: object) -> bool:
+    async def _worn_out(self, life: ChildLife, outcome: object, object_method: str) -> bool:
         if isinstance(outcome, ErrorReport) and outcome.replace_child:
             return True
         if self._max_calls is not None and self._num_calls >= self._max_calls:
             return True
-        return self._max_rss_bytes is not None and life.rss_bytes() > self._max_rss_bytes
+        if self._max_rss_bytes is not None and life.rss_bytes() > self._max_rss_bytes:
+            return True
+        return self._is_swollen is not None and await asyncio.to_thread(self._is_swollen, life.pid, object_method)
 
     # --- one call ------------------------------------------------------------------------------------------------
 

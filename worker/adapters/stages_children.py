@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from worker.adapters.child_process import ChildProcess
-from worker.models import AudioMetadata, Diarization, MeetingSummary, Stage, Transcript, TranscriptSegment
+from worker.models import (
+    AudioMetadata,
+    Diarization,
+    MeetingSummary,
+    Stage,
+    StageUsage,
+    Transcript,
+    TranscriptSegment,
+)
 from worker.ports import Report, unheard
 
 T = TypeVar("T")
@@ -34,6 +42,11 @@ class EngineChild:
 
     child: ChildProcess
     stall_s: Mapping[Stage, float]
+    usages: dict[Stage, StageUsage] = field(default_factory=dict)
+
+    def usage(self, stage: Stage) -> StageUsage:
+        """What a stage of this meeting took at its most; nothing is known of one that has not ended well here."""
+        return self.usages.get(stage, StageUsage())
 
     async def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
@@ -55,7 +68,9 @@ class EngineChild:
     async def _compute(
         self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
     ) -> T:
-        return await self.child.call(object_method, arguments, returns, report, stall_s=self.stall_s[stage])
+        value = await self.child.call(object_method, arguments, returns, report, stall_s=self.stall_s[stage])
+        self.usages[stage] = self.child.usage
+        return value
 
 
 class ChildStages:
@@ -112,6 +127,10 @@ class ChildStages:
             return await self._prep.call(object_method, arguments, returns, report)
         async with self.engine() as engine:
             return await engine.child.call(object_method, arguments, returns, report)
+
+    def pids(self) -> set[int]:
+        """Of the engine processes that are there now."""
+        return {child.pid for child in self._engines if child.pid is not None}
 
     def settings_key(self) -> dict[str, str]:
         return dict(self._settings)
