@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from worker import events
-from worker.exceptions import PCWorkerException, SupabaseQueryError
+from worker.exceptions import PCWorkerException, SupabaseQueryError, WorkerStoppedError
 from worker.job_folder import JobFolder, KeptResult, open_job_folder
 from worker.models import Beat, Claim, Failure, ProcessingResult, Stage, WriteAnswer
 from worker.pipeline import Pipeline
@@ -95,7 +95,11 @@ class JobRunner:
 
     async def _process(self, job: Job, folder: JobFolder) -> ProcessingResult | None:
         """None when the work was stopped from outside."""
-        pipeline = replace(self.pipeline, observe=lambda event: self._note(job, event))
+        pipeline = replace(
+            self.pipeline,
+            observe=lambda event: self._note(job, event),
+            vocabulary=lambda _: self._vocabulary(job),
+        )
         job.processing = asyncio.create_task(pipeline.process(job.claim, folder))
         if job.ending is not None:
             job.processing.cancel()
@@ -106,6 +110,15 @@ class JobRunner:
                 job.processing.cancel()
                 raise
             return None
+
+    async def _vocabulary(self, job: Job) -> tuple[str, ...]:
+        meeting_id, token = job.claim.meeting.id, job.claim.token
+        words = await self.calls.repeat(
+            "vocabulary", lambda: self.store.vocabulary(meeting_id, token), is_unwanted=lambda: job.is_unwanted
+        )
+        if words is None:  # the job is over for us; whoever ended it cancels this, at the latest now
+            raise WorkerStoppedError
+        return words
 
     async def _commit(self, job: Job, folder: JobFolder, result: ProcessingResult, started: float) -> bool:
         """First onto this disk, then into the database: from here on the work cannot be lost."""

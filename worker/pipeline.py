@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from worker import events
 from worker.exceptions import AudioMissingError, DeadlineExceededError, Disposition, FailureKind, PCWorkerException
+from worker.hotwords import with_vocabulary
 from worker.job_folder import JobFolder, value_key
 from worker.models import (
     AudioMetadata,
@@ -49,9 +50,17 @@ class Limits:
         return max(self.deadline_s, self.deadline_rtf * audio_s)
 
 
+async def no_vocabulary(_claim: Claim) -> tuple[str, ...]:
+    """Of a pipeline that has no queue behind it."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The ports that the stages need; the same for every meeting."""
+    """
+    The ports that the stages need; the same for every meeting. `vocabulary`: names and terms that may occur in a
+    meeting, besides its own hotwords.
+    """
 
     storage: Storage
     web: Fetcher
@@ -59,6 +68,7 @@ class Pipeline:
     observe: Observer
     clock: Clock
     limits: Limits
+    vocabulary: Callable[[Claim], Awaitable[tuple[str, ...]]] = no_vocabulary
 
     async def process(self, claim: Claim, folder: JobFolder) -> ProcessingResult:
         """
@@ -68,6 +78,8 @@ class Pipeline:
         """
         meeting, run = claim.meeting, _Run(self, claim, folder)
 
+        # before the long stages, while the database that gave the claim is there, and the engine is not held for it
+        hotwords = with_vocabulary(meeting.hotwords, await self.vocabulary(claim))
         source = await run.fetch()
         audio = await run.kept(
             Stage.DECODE, AudioMetadata, (source,), lambda report: self.stages.decode(folder.source, folder.wav, report)
@@ -76,12 +88,12 @@ class Pipeline:
             heard = await run.kept(
                 Stage.TRANSCRIBE,
                 Transcript,
-                (audio.sha256, meeting.language, meeting.prompt, meeting.hotwords),
+                (audio.sha256, meeting.language, meeting.prompt, hotwords),
                 lambda report: engine.transcribe(
                     folder.wav,
                     language=meeting.language,
                     prompt=meeting.prompt,
-                    hotwords=meeting.hotwords,
+                    hotwords=hotwords,
                     report=report,
                 ),
             )

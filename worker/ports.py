@@ -80,6 +80,15 @@ class Store(Protocol):
         """The people whom the meeting's owner already knows."""
         ...
 
+    async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
+        """
+        Names and terms that may occur in the meeting: those of its owner, then those of the lab, oldest first. Some may
+        be there twice, and in upper and lower case.
+
+        Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more.
+        """
+        ...
+
     async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer: ...
 
     async def status(self) -> FleetStatus: ...
@@ -99,6 +108,22 @@ class Store(Protocol):
         ...
 
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None: ...
+
+    async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
+        """The vocabulary of a user, or of the lab (None), oldest first."""
+        ...
+
+    async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        """
+        Those that are new; one that is there in any case stays as it is. White space in a word becomes one blank.
+
+        Raises SupabaseQueryError with a sentence, and adds none, when a word is none or there would be over 500.
+        """
+        ...
+
+    async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        """Those that were there; upper and lower case are the same."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -112,7 +112,7 @@ def test_a_role_that_the_superuser_made_will_do(server_without_worker: str) -> N
 # --- users -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_deleted_user_takes_meetings_results_and_voices_along(server_dsn: str) -> None:
+def test_a_deleted_user_takes_meetings_results_voices_and_words_along(server_dsn: str) -> None:
     """Nothing private is left to the lab, and nobody else's is touched."""
     with probed_project(server_dsn) as project:
         project.stand_anew()
@@ -122,7 +122,7 @@ def test_a_deleted_user_takes_meetings_results_and_voices_along(server_dsn: str)
         assert after < before
         assert [row for row in after if str(A) in row[1] or str(A_DONE) in row[1]] == []
         kept = [table for table, row in sorted(after) if str(B) in row or str(B_DONE) in row]
-        assert len(set(kept)) == 6
+        assert len(set(kept)) == 7
         assert project.admin.execute("select count(*) from pc_worker.jobs").fetchone() == (6,)
 
 
@@ -154,7 +154,8 @@ def test_a_column_that_refers_to_something_keeps_that_and_its_default(empty_dsn:
         "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint c"
         " where contype = 'f' and confrelid::regclass::text in ('profiles', 'auth.users') order by 1",
     )
-    assert references == [("meetings", "profiles"), ("speakers", "auth.users")]
+    ours = [("meetings", "profiles"), ("speakers", "auth.users"), ("vocabulary", "auth.users")]
+    assert references == ours
     found = run(owner_dsn, "select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'meetings'::regclass")
     assert ("'00000000-0000-0000-0000-000000000000'::uuid",) in found
 

@@ -27,6 +27,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.meeting_speakers": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.meeting_summaries": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.speaker_embeddings": {SERVICE: EVERY_ROW},
+    "public.vocabulary": {AUTHENTICATED: "DELETE SELECT", SERVICE: EVERY_ROW},
     "public.meeting_dashboard": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
 }
 """Tables and views; whatever is not named, in public or in pc_worker, sequences included, is its owner's alone."""
@@ -41,6 +42,9 @@ COLUMNS: dict[str, dict[str, str]] = {
     "public.meetings.title": {AUTHENTICATED: "INSERT UPDATE"},
     "public.meetings.status": {AUTHENTICATED: "INSERT UPDATE"},
     "public.speakers.name": {AUTHENTICATED: "UPDATE"},
+    "public.vocabulary.id": {AUTHENTICATED: "INSERT"},
+    "public.vocabulary.user_id": {AUTHENTICATED: "INSERT"},
+    "public.vocabulary.word": {AUTHENTICATED: "INSERT UPDATE"},
 }
 
 _MACHINES = {SERVICE: "EXECUTE", WORKER: "EXECUTE"}
@@ -55,12 +59,16 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "public.worker_fail_v1": _MACHINES,
     "public.worker_release_v1": _MACHINES,
     "public.worker_speakers_v1": _MACHINES,
+    "public.worker_vocabulary_v1": _MACHINES,
     "public.worker_drain_v1": _MACHINES,
     "public.worker_status_v1": _MACHINES,
     "public.worker_status_v2": _MACHINES,
     "public.worker_schema_v1": _MACHINES,
     "public.meeting_cancel_v1": _PEOPLE,
     "public.meeting_retry_v1": _PEOPLE,
+    "public.vocabulary_list_v1": {SERVICE: "EXECUTE"},
+    "public.vocabulary_add_v1": {SERVICE: "EXECUTE"},
+    "public.vocabulary_remove_v1": {SERVICE: "EXECUTE"},
     "public.meeting_detail_v1": _PEOPLE,  # with the caller's own rights
     # called by policies and by the view with the caller's rights, by name by nobody: there is no usage on pc_worker
     "pc_worker.is_path_refused": {AUTHENTICATED: "EXECUTE"},

@@ -201,6 +201,11 @@ CLASHES = {
         " user_id uuid not null)",
         ["public.speakers.user_id may not be empty", "drop not null"],
     ),
+    "a table with a name of a later migration": (
+        "create table public.vocabulary (id serial primary key, word text); insert into public.vocabulary (word)"
+        " values ('gluon')",
+        ["table public.vocabulary, which is a name of the worker's", 'rename to "vocabulary_old"'],
+    ),
 }
 
 

@@ -180,6 +180,17 @@ def test_the_printed_script_stops_at_tables_of_our_names(empty_dsn: str) -> None
     assert run(empty_dsn, "select to_regnamespace('pc_worker')") == [(None,)]
 
 
+def test_a_table_that_somebody_made_under_a_name_of_a_later_migration_is_named(empty_dsn: str) -> None:
+    """On a database that is ours already nothing is adopted: the sentence says what to rename, and the rest stays."""
+    migrate(empty_dsn, [migration for migration in migrations() if migration.name < "0012"])
+    run(empty_dsn, "create table public.vocabulary (term text primary key); insert into public.vocabulary values ('x')")
+    with pytest.raises(SupabaseQueryError, match=r"public\.vocabulary already.*Rename yours"):
+        migrate(empty_dsn)
+    run(empty_dsn, "alter table public.vocabulary rename to vocabulary_old")
+    assert migrate(empty_dsn).applied[0] == "0012_vocabulary"
+    assert run(empty_dsn, "select * from public.vocabulary_old") == [("x",)]
+
+
 def test_an_unreachable_database_is_a_connection_error(tmp_path: object) -> None:
     """Mapped like every foreign error."""
     with pytest.raises(SupabaseConnectionError):
@@ -218,7 +229,7 @@ def test_functions_keep_to_the_rules_that_postgrest_needs(empty_dsn: str) -> Non
         assert set(parameters) <= {"text", "bigint", "double precision", "jsonb", "uuid"}, name  # type: ignore[call-overload]
     words = {"span_in_words", "start_in_words", "finish_in_words"}
     pure = {"now", "seconds", "edited_sentence", "is_path_refused", "seconds_left"} | words
-    as_caller = {"meeting_detail_v1"}
+    as_caller = {"meeting_detail_v1", "vocabulary_list_v1", "vocabulary_add_v1", "vocabulary_remove_v1"}
     """Row policies apply to whoever calls it."""
     for _, name, is_definer, config, *_ in functions:
         assert 'search_path=""' in config, name  # type: ignore[operator]

@@ -58,6 +58,7 @@ def test_help_explains_every_command_and_loads_nothing_heavy(shell: Shell) -> No
         "show",
         "retry",
         "cancel",
+        "vocabulary",
         "doctor",
         "token",
         "migrate",
@@ -140,6 +141,25 @@ def test_what_does_not_exist_is_refused_with_a_sentence(migrated: Shell) -> None
     done = migrated("enqueue", "/nonexistent/file.wav")
     assert done.returncode == 1
     assert "no file" in done.stderr
+
+
+def test_the_vocabulary_is_added_to_listed_and_removed_from(migrated: Shell) -> None:
+    """The lab's and a user's apart; words on stdout, one a line, sentences on stderr."""
+    user = str(uuid4())
+    done = migrated("vocabulary", "add", "Ada  Lovelace", "gluon", "Gluon")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Added: Ada Lovelace, gluon." in done.stderr
+    assert migrated("vocabulary", "add", "[axion]", "--user", user).returncode == 0
+    assert migrated("vocabulary", "list").stdout == "Ada Lovelace\ngluon\n"
+    assert migrated.json("vocabulary", "list", "--user", user) == {"words": ["[axion]"]}
+    refused = migrated("vocabulary", "add", "one, two")
+    assert refused.returncode == 1
+    assert "no comma" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = migrated("vocabulary", "remove", "ADA LOVELACE", "gluon", "meson")
+    assert (done.returncode, "Removed: Ada Lovelace, gluon." in done.stderr) == (0, True)
+    empty = migrated("vocabulary", "list")
+    assert (empty.returncode, empty.stdout, "vocabulary add WORD" in empty.stderr) == (0, "", True)
 
 
 def test_an_address_and_a_users_file_go_into_the_queue(migrated: Shell, tmp_path: Path) -> None:

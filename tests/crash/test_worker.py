@@ -28,11 +28,14 @@ def is_running(pid: int) -> bool:
 
 
 async def test_a_meeting_goes_through(lab: Lab) -> None:
-    meeting_id = await lab.enqueue()
+    told = lab.folder / "told"
+    await lab.store.add_words(["gluon", "Ada Lovelace"])
+    meeting_id = await lab.enqueue(transcribe={"hotwords_to": str(told)})
     worker = lab.worker("w1", once=True)
     assert worker.wait() == 0, worker.errors
     found = await lab.found(meeting_id)
     assert found.meeting.status is MeetingStatus.COMPLETED
+    assert told.read_text() == "gluon, Ada Lovelace"
     assert [segment.speaker_label for segment in found.segments] == ["SPEAKER_00", "SPEAKER_01"]
     assert found.summary is not None
     assert lab.leftovers == []

@@ -331,6 +331,7 @@ update pc_worker.pulse set last_call_at = pc_worker.now();
 _EMPTY = f"""
 delete from public.meetings;
 delete from public.speakers;
+delete from public.vocabulary;
 delete from pc_worker.workers;
 delete from pc_worker.settings;
 insert into pc_worker.settings default values;

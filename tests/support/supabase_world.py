@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -38,6 +38,15 @@ class WorkerRoleStore(SupabaseStore):
 
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None:
         return await self._people.meeting(meeting_id)
+
+    async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
+        return await self._people.words(user_id)
+
+    async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        return await self._people.add_words(words, user_id)
+
+    async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        return await self._people.remove_words(words, user_id)
 
     async def cancel(self, meeting_id: UUID) -> WriteAnswer:
         return await self._people.cancel(meeting_id)

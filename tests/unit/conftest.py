@@ -47,10 +47,11 @@ class Workshop:
         self._stages: list[InlineStages] = []
         (folder / "recordings").mkdir()
 
-    async def enqueue(self, **scripts: Mapping[str, Any]) -> UUID:
+    async def enqueue(self, *, hotwords: str | None = None, **scripts: Mapping[str, Any]) -> UUID:
         meeting_id = uuid4()
-        (self.folder / "recordings" / f"{meeting_id}.json").write_text(json.dumps(scripts))
-        return await self.store.enqueue(NewMeeting(id=meeting_id, title="meeting", audio_path=f"{meeting_id}.json"))
+        path = f"{meeting_id}.json"
+        (self.folder / "recordings" / path).write_text(json.dumps(scripts))
+        return await self.store.enqueue(NewMeeting(id=meeting_id, title="meeting", audio_path=path, hotwords=hotwords))
 
     def worker(
         self,

@@ -27,7 +27,17 @@ MAX_LINES = 400
 
 ROOMS = ("adapters", "engine", "summarize", "observe", "testing")
 SAME_NAME = ("models", "exceptions", "ports", "events", "config", "app", *ROOMS)
-COMMANDS = ("cli", "cli_fleet", "cli_health", "cli_meetings", "cli_project", "cli_shared", "__main__", "demo")
+COMMANDS = (
+    "cli",
+    "cli_fleet",
+    "cli_health",
+    "cli_meetings",
+    "cli_project",
+    "cli_shared",
+    "cli_vocabulary",
+    "__main__",
+    "demo",
+)
 FACES = (*COMMANDS, "progress", "views", "views_health")
 VALUES = ("scores", "audio_paths", "supabase_keys")
 LAYERS = {

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _FUNCTION = re.compile(r"^\s*create (?:or replace )?function public\.(\w+)", re.M)
+_TABLE = re.compile(r"^create table public\.(\w+)", re.M)
 _VIEW = re.compile(r"^\s*create (?:or replace )?view public\.(\w+)", re.M)
 _TRIGGER = re.compile(r"^\s*create trigger (\w+)[^;]*? on public\.(\w+)", re.M)
 _POLICY = re.compile(r"^\s*create policy (\w+) on public\.(\w+)", re.M)
@@ -20,10 +21,14 @@ _POLICY = re.compile(r"^\s*create policy (\w+) on public\.(\w+)", re.M)
 
 @dataclass(frozen=True)
 class OwnNames:
-    """What the migrations make in `public`, but for the tables. Triggers and policies are (table, name)."""
+    """
+    What the migrations make in `public`, but for the tables of 0001, which are adopted where they are. Triggers and
+    policies are (table, name).
+    """
 
     functions: frozenset[str]
-    views: frozenset[str]
+    relations: frozenset[str]
+    """Views, and tables of later migrations."""
     triggers: frozenset[tuple[str, str]]
     policies: frozenset[tuple[str, str]]
 
@@ -33,23 +38,24 @@ class OwnNames:
         text = "\n".join(scripts)
         return cls(
             frozenset(_FUNCTION.findall(text)),
-            frozenset(_VIEW.findall(text)),
+            frozenset([*_VIEW.findall(text), *_TABLE.findall("\n".join(scripts[1:]))]),
             frozenset((table, name) for name, table in _TRIGGER.findall(text)),
             frozenset((table, name) for name, table in _POLICY.findall(text)),
         )
 
 
 def name_clashes(connection: psycopg.Connection, names: OwnNames) -> list[Clash]:
-    """Functions and views of these names."""
+    """Functions, views and tables of these names."""
     functions = connection.execute(
         "select proname, pg_get_function_identity_arguments(oid) from pg_proc"
         " where pronamespace = 'public'::regnamespace and proname = any (%s) order by 1, 2",
         [sorted(names.functions)],
     ).fetchall()
     relations = connection.execute(
-        "select relname, case relkind when 'v' then 'view' when 'm' then 'materialized view' else 'table' end"
+        "select relname, case relkind"
+        " when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end"
         " from pg_class where relnamespace = 'public'::regnamespace and relname = any (%s) order by 1",
-        [sorted(names.views)],
+        [sorted(names.relations)],
     ).fetchall()
     return [_function_clash(*found) for found in functions] + [_relation_clash(*found) for found in relations]
 

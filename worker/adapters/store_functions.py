@@ -87,11 +87,12 @@ class StoreFunctions(ABC):
     async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
         """Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more."""
         answer = await self.call("worker_speakers_v1", p_meeting_id=meeting_id, p_token=token)
-        if answer["outcome"] != "ok":
-            raise {"cancelled": MeetingCancelledError, "gone": MeetingGoneError}.get(
-                answer["outcome"], LeaseLostError
-            )()
-        return wire.known_speakers(answer)
+        return wire.known_speakers(_of_holder(answer))
+
+    async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
+        """Raises as `speakers` does."""
+        answer = await self.call("worker_vocabulary_v1", p_meeting_id=meeting_id, p_token=token)
+        return wire.words(_of_holder(answer))
 
     async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer:
         """`draining`, `resumed`, or `gone` for a worker that never registered. Lasts until it is taken back."""
@@ -111,6 +112,29 @@ class StoreFunctions(ABC):
     async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
         answer = await self.call("meeting_retry_v1", p_meeting_id=meeting_id, p_replace_edits=replace_edits)
         return wire.write_answer(answer)
+
+    async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
+        return wire.words(await self.call("vocabulary_list_v1", **_whose(user_id)))
+
+    async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        asked = [wire.storable(word) for word in words]
+        return wire.words(await self.call("vocabulary_add_v1", p_words=asked, **_whose(user_id)))
+
+    async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        asked = [wire.storable(word) for word in words]
+        return wire.words(await self.call("vocabulary_remove_v1", p_words=asked, **_whose(user_id)))
+
+
+def _of_holder(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer to whoever works on the meeting; anybody else gets an error."""
+    if answer["outcome"] != "ok":
+        raise {"cancelled": MeetingCancelledError, "gone": MeetingGoneError}.get(answer["outcome"], LeaseLostError)()
+    return answer
+
+
+def _whose(user_id: UUID | None) -> dict[str, UUID]:
+    """The lab's words are those that the functions mean when they are told of nobody."""
+    return {} if user_id is None else {"p_user_id": user_id}
 
 
 def _without_schema(error: SchemaMismatchError) -> SchemaMismatchError:

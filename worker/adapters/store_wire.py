@@ -125,6 +125,10 @@ def known_speakers(answer: Json) -> tuple[KnownSpeaker, ...]:
     return tuple(known_fields(KnownSpeaker, speaker) for speaker in answer["speakers"])
 
 
+def words(answer: Json) -> tuple[str, ...]:
+    return tuple(answer["words"])
+
+
 def meeting(row: Json) -> Meeting:
     return known_fields(Meeting, row)
 

@@ -54,6 +54,7 @@ class Script(Value):
     """What one stage does, in the order of the fields; the first that ends it, ends it."""
 
     touch: Path | None = None  # created when the stage begins, for tests to wait on
+    hotwords_to: Path | None = None  # the hotwords that `transcribe` was given are written here
     only_first: int | None = None  # the misbehaviour below happens in the first n calls, counted in `count_file`
     count_file: Path | None = None
     print_bytes: int = 0  # half to stdout, half to stderr
@@ -200,6 +201,8 @@ class ScriptedTranscriber(Scripted):
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
     ) -> Transcript:
         script = self._act("transcribe", report, audio)
+        if script.hotwords_to:
+            script.hotwords_to.write_text(hotwords or "")
         return Transcript(words=script.words, language=language or script.language, engine="scripted", model="none")
 
     def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:

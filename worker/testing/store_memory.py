@@ -36,6 +36,7 @@ from worker.models import (
 from worker.ports import Clock
 from worker.testing.memory_queue import ENDED, MemoryQueue
 from worker.testing.memory_tables import Job, MeetingRow, QueueLimits, Segment, Worker, moment, rounded_progress
+from worker.testing.memory_vocabulary import MemoryVocabulary
 
 
 class MemoryStore:
@@ -43,6 +44,7 @@ class MemoryStore:
 
     def __init__(self, clock: Clock, limits: QueueLimits | None = None) -> None:
         self.queue = MemoryQueue(clock, limits or QueueLimits())
+        self._vocabulary = MemoryVocabulary()
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
@@ -219,11 +221,18 @@ class MemoryStore:
         return WriteAnswer(outcome="released")
 
     async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
+        self._insist_on_holder(meeting_id, token)
+        return self.queue.voices.known_to(meeting_id)
+
+    async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
+        self._insist_on_holder(meeting_id, token)
+        return self._vocabulary.for_meeting_of(self.queue.meetings[meeting_id].value.user_id)
+
+    def _insist_on_holder(self, meeting_id: UUID, token: int) -> None:
         job = self.queue.jobs.get(meeting_id)
         if job is None or job.token != token:
             reason = self.queue.why_not(meeting_id, token, ())
             raise {"cancelled": MeetingCancelledError, "gone": MeetingGoneError}.get(reason, LeaseLostError)()
-        return self.queue.voices.known_to(meeting_id)
 
     # --- people ------------------------------------------------------------------------------------------------------
 
@@ -278,6 +287,15 @@ class MemoryStore:
             speakers=self.queue.voices.of_meeting(meeting_id),
             summary=row.summary,
         )
+
+    async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
+        return self._vocabulary.of(user_id)
+
+    async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        return self._vocabulary.add(words, user_id)
+
+    async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
+        return self._vocabulary.remove(words, user_id)
 
     async def schema(self) -> str | None:
         return None
