@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -27,7 +26,6 @@ class Deviation:
 def evaluate_whisper(folder: Path) -> Iterator[str]:
     """A line per kind of speech."""
     whisperx: Any = import_module("whisperx")
-    logging.disable(logging.WARNING)
     pipeline = whisperx.load_model(
         str(folder), device="cpu", compute_type="int8", local_files_only=True, language="en", vad_method="pyannote"
     )

@@ -131,7 +131,7 @@ def _batch(windows: Sequence[Window], rng: Random) -> Batch:
     return Batch(
         mels=torch.stack([log_mel_spectrogram(window.samples, n_mels=80) for window in windows]),
         offsets=torch.tensor([_offset(num_frames, rng) for _ in windows]),
-        sounds=torch.from_numpy(np.stack([_sounds_of(window, num_frames) for window in windows])),
+        sounds=torch.from_numpy(np.stack([sounds_of(window, num_frames) for window in windows])),
         **_token_tensors(sequences, num_frames),
     )
 
@@ -161,7 +161,8 @@ def _frames(word: SpokenWord, num_frames: int) -> tuple[int, int]:
     return first, min(num_frames, max(first + 1, math.ceil(word.end_s * FRAMES_PER_S)))
 
 
-def _sounds_of(window: Window, num_frames: int) -> npt.NDArray[np.int64]:
+def sounds_of(window: Window, num_frames: int) -> npt.NDArray[np.int64]:
+    """Class of sound in each frame, shape (num_frames,)."""
     classes = np.zeros(num_frames, np.int64)
     for word in (word for words in window.sentences for word in words):
         first, last = _frames(word, num_frames)
