@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from worker import cli_fleet, cli_health, cli_meetings, cli_project, cli_vocabulary
+from worker import cli_fleet, cli_health, cli_meetings, cli_models, cli_project, cli_vocabulary
 from worker.cli_shared import EXIT_CONFIG, EXIT_FAILED, AsJson, complain, console, print_json, run_async
 from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
 
@@ -126,3 +126,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
 for name, command in COMMANDS.items():
     cli.command(name=name)(command)
 cli.add_typer(cli_vocabulary.vocabulary, name="vocabulary")
+cli.add_typer(cli_models.models, name="models")

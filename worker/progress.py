@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from worker import events
 from worker.models import Stage
+from worker.ports import Report
 
 
 class ProgressBars:
@@ -68,6 +69,24 @@ class CopyBar:
 
     def __call__(self, progress: float) -> None:
         self._bars.update(self._task, completed=progress)
+
+
+class NamedBars:
+    """A bar for each thing, below each other: called with its name, it answers with the Report that moves the bar."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = _bars(console)
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, name: str) -> Report:
+        task = self._bars.add_task(escape(name), total=1.0)
+        return lambda progress: self._bars.update(task, completed=progress)
 
 
 def _bars(console: Console) -> Progress:

@@ -92,6 +92,8 @@ PROBES: list[tuple[str, str, int | str]] = [
     ("A", change("version = '2'", OF_B), 0),
     ("A", remove(OF_A), 0),
     ("A", remove(OF_B), 0),
+    ("A", upload("models/small/manifest.json"), "refused"),  # what lab PCs load as their models
+    ("A", overwrite("models/small/manifest.json"), "refused"),
     ("A", "select id from storage.buckets", 0),
     ("A", "update storage.buckets set public = true returning id", 0),
     ("A", "insert into storage.buckets (id, name) values ('x', 'x')", "refused"),
@@ -102,6 +104,7 @@ PROBES: list[tuple[str, str, int | str]] = [
     ("worker", "select id from storage.buckets", 1),
     ("worker", "select id from storage.buckets where id = 'other'", 0),
     ("worker", upload("lab/m9/audio.wav"), "refused"),
+    ("worker", upload("models/small/manifest.json"), "refused"),
     ("worker", upload("x.wav", "other"), "refused"),
     ("worker", overwrite(OF_LAB), "refused"),
     ("worker", change("version = '2'", OF_LAB), "refused"),
@@ -111,6 +114,7 @@ PROBES: list[tuple[str, str, int | str]] = [
     ("worker", "select id from auth.users", "refused"),
     ("service", ALL, 5),
     ("service", upload("lab/m9/audio.wav"), 1),
+    ("service", upload("models/small/manifest.json"), 1),
     ("service", overwrite(OF_LAB), 1),
     ("service", remove(OF_B), 1),
 ]
@@ -128,6 +132,8 @@ CARELESS_PROBES: list[tuple[str, str, int | str]] = [
     ("A", OURS, 1),
     ("A", named(OF_B), 0),
     ("A", upload(f"{B}/m9/audio.wav"), "refused"),
+    ("A", upload("models/small/manifest.json"), "refused"),
+    ("anon", upload("models/small/manifest.json"), "refused"),
     ("A", change(f"name = '{B}/stolen.wav'", OF_A), "refused"),
     ("A", overwrite(OF_B), "refused"),
     ("A", remove(OF_B), 0),

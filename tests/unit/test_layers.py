@@ -32,13 +32,14 @@ COMMANDS = (
     "cli_fleet",
     "cli_health",
     "cli_meetings",
+    "cli_models",
     "cli_project",
     "cli_shared",
     "cli_vocabulary",
     "__main__",
     "demo",
 )
-FACES = (*COMMANDS, "progress", "views", "views_health")
+FACES = (*COMMANDS, "progress", "views", "views_health", "views_models")
 VALUES = ("scores", "audio_paths", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},
@@ -79,6 +80,7 @@ THIRD_PARTY = {
     "aiohttp": {"adapters", "observe"},
     "prometheus_client": {"observe"},
     "pynvml": {"adapters"},
+    "huggingface_hub": {"adapters", "engine"},
     "av": {"adapters"},
     "soxr": {"adapters"},
     "soundfile": {"adapters", "engine"},
