@@ -18,7 +18,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from worker import __version__
-from worker.app_children import ChildObjects, build_stages, child_objects, gpu_of, num_engines
+from worker.app_children import (
+    ChildObjects,
+    build_stages,
+    busy_gates,
+    child_objects,
+    gpu_of,
+    gpu_share,
+    num_engines,
+)
 from worker.app_database import opened_store
 from worker.app_recordings import storage_of, web_of
 from worker.app_watch import watched
@@ -116,8 +124,9 @@ async def run_worker(
     with worker_id_lock(settings.worker_id or ""), _gpu_gates(settings, gpu) as gates:
         # watched from before the database is opened, so that somebody hears of it if it is away
         async with watching as more_gates, opened_store(settings) as store:
-            gates = (*more_gates, *gates)
-            stages = build_stages(settings, objects or child_objects(settings))
+            share = gpu_share(gpu) if gpu else None
+            stages = build_stages(settings, objects or child_objects(settings, gpu), gpu, share)
+            gates = (*more_gates, *gates, *busy_gates(settings, gpu, share, stages, SystemClock()))
             worker = build_worker(settings, store, stages, observe, gpu=gpu, troubles=troubles, gates=gates)
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):

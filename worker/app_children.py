@@ -10,14 +10,18 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worker import __version__
+from worker.app_plans import OF_THE_PC, is_offline, plan_arguments, ram_bytes
 from worker.config import Settings
+from worker.engine.rung_memory import RungMemory
 from worker.models import GpuFacts, Stage
+from worker.ports import Clock, Gate
 
 if TYPE_CHECKING:
     from worker.adapters.child_channel import ObjectSpec
+    from worker.adapters.gpu_share import GpuShare
     from worker.adapters.stages_children import ChildStages
 
 ENGINES: dict[str, str] = {
@@ -56,7 +60,8 @@ class ChildObjects:
     scorer: ObjectSpec
 
 
-def child_objects(settings: Settings) -> ChildObjects:
+def child_objects(settings: Settings, gpu: GpuFacts | None = None) -> ChildObjects:
+    """`gpu`: the one to compute on, see `gpu_of`."""
     from worker.adapters.child_channel import ObjectSpec
 
     return ChildObjects(
@@ -64,7 +69,7 @@ def child_objects(settings: Settings) -> ChildObjects:
             factory="worker.adapters.decode_pyav:PyavDecoder",
             kwargs={"max_hours": settings.max_audio_hours, "max_bytes": settings.max_audio_bytes},
         ),
-        transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings)),
+        transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings, gpu)),
         diarizer=ObjectSpec(
             factory="worker.app_engine:diarizer",
             kwargs={"num_threads": _threads_per_engine(settings)},
@@ -74,15 +79,14 @@ def child_objects(settings: Settings) -> ChildObjects:
     )
 
 
-def _transcriber_kwargs(settings: Settings) -> dict[str, object]:
+def _transcriber_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, object]:
     if settings.asr_engine == "sphinx":
         return {}
     return {
-        "model": settings.whisper_model,
-        "cache_dir": str(settings.model_cache_dir.absolute()),
-        "enable_gpu": settings.enable_gpu,
-        "cuda_device": settings.cuda_device,
-        "num_threads": _threads_per_engine(settings),
+        "plan": plan_arguments(settings, gpu, num_engines=num_engines(settings), environ=os.environ),
+        "cuda_device": 0,  # the child sees no other one
+        "align_model": settings.align_model,
+        "align_compute_type": settings.align_compute_type,
     }
 
 
@@ -117,8 +121,13 @@ def _threads_per_engine(settings: Settings) -> int:
     return max(1, _num_cores() // num_engines(settings))
 
 
-def child_environment(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Only what a child needs of `environ` (or ours): no key of the database, no telemetry, the models' places."""
+def child_environment(
+    settings: Settings, environ: Mapping[str, str] | None = None, gpu: GpuFacts | None = None
+) -> dict[str, str]:
+    """
+    Only what a child needs of `environ` (or ours): no key of the database, no telemetry, the models' places. It sees no
+    other GPU than `gpu`, named by its UUID, because NVML and CUDA may count differently.
+    """
     environ = os.environ if environ is None else environ
     passed_on = {
         name: value
@@ -129,14 +138,54 @@ def child_environment(settings: Settings, environ: Mapping[str, str] | None = No
     cache = settings.model_cache_dir.absolute()
     # without these the libraries write below HOME, which a service may not have
     caches = {"HF_HOME": str(cache / "huggingface"), "TORCH_HOME": str(cache / "torch")}
-    return {**passed_on, **_FIXED, **caches, **token}
+    offline = {"HF_HUB_OFFLINE": "1"} if is_offline(settings, environ) else {}
+    visible = {"CUDA_VISIBLE_DEVICES": gpu.uuid} if gpu else {}
+    return {**passed_on, **_FIXED, **caches, **token, **offline, **visible}
 
 
-def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:
+def gpu_share(gpu: GpuFacts) -> GpuShare:
+    """What the children hold of its memory."""
+    from worker.adapters.gpu_nvml import gpu_memory_bytes, gpu_processes
+    from worker.adapters.gpu_share import GpuShare
+
+    def used_bytes() -> int | None:
+        found = gpu_memory_bytes(gpu.uuid)
+        return None if found is None else found[0]
+
+    return GpuShare(lambda: gpu_processes(gpu.uuid), used_bytes)
+
+
+def busy_gates(
+    settings: Settings, gpu: GpuFacts | None, share: GpuShare | None, stages: ChildStages, clock: Clock
+) -> tuple[Gate, ...]:
+    """With GPU_BUSY_MB: the gate that leaves the GPU to other programs."""
+    if gpu is None or share is None or settings.gpu_busy_mb is None:
+        return ()
+    from worker.adapters.gpu_busy_gate import GpuBusyGate
+    from worker.adapters.gpu_nvml import gpu_processes
+
+    gate = GpuBusyGate(
+        limit_bytes=settings.gpu_busy_mb * 10**6,
+        processes=lambda: gpu_processes(gpu.uuid),
+        own_pids=stages.pids,
+        used_bytes=share.used_bytes,
+        own_bytes=lambda: share.last_bytes(stages.pids()),
+        clock=clock,
+    )
+    return (gate,)
+
+
+def build_stages(
+    settings: Settings, objects: ChildObjects, gpu: GpuFacts | None = None, share: GpuShare | None = None
+) -> ChildStages:
+    """`share`: of the GPU, watched so that a child whose memory does not come back is replaced."""
     from worker.adapters.child_process import ChildProcess
     from worker.adapters.stages_children import ChildStages
+    from worker.adapters.vram_watermark import VramWatermark
 
-    environment = child_environment(settings)
+    environment = child_environment(settings, gpu=gpu)
+    vram_of = share.of if share else None
+    memory = RungMemory(settings.model_cache_dir.absolute())
     prep = ChildProcess(
         name="prep",
         objects={"decoder": objects.decoder, "summarizer": objects.summarizer},
@@ -152,15 +201,14 @@ def build_stages(settings: Settings, objects: ChildObjects) -> ChildStages:
             environment=environment,
             stall_s=600.0,
             max_calls=600,
-            max_rss_bytes=_ram_bytes() // 2,
+            max_rss_bytes=ram_bytes() // 2,
+            is_swollen=VramWatermark(vram_of).is_swollen if vram_of else None,
+            vram_of=vram_of,
+            ended=lambda pid, by_itself: memory.died(pid) if by_itself else memory.ended(pid),
         )
         for number in range(num_engines(settings))
     ]
     return ChildStages(prep=prep, engines=engines, settings=_settings_key(objects))
-
-
-def _ram_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _settings_key(objects: ChildObjects) -> dict[str, str]:
@@ -172,4 +220,11 @@ def _settings_key(objects: ChildObjects) -> dict[str, str]:
         Stage.DIARIZE: objects.diarizer,
         Stage.SUMMARIZE: objects.summarizer,
     }
-    return {stage: f"{__version__} {spec!r}" for stage, spec in made_by.items()}
+    return {stage: f"{__version__} {_without_the_pc(spec.factory, spec.kwargs)}" for stage, spec in made_by.items()}
+
+
+def _without_the_pc(factory: str, arguments: Mapping[str, Any]) -> str:
+    """A kept value is as good when it was made on another GPU, or with fewer threads."""
+    plan = arguments.get("plan") or {}
+    kept = {name: value for name, value in plan.items() if name not in OF_THE_PC}
+    return f"{factory} { ({**arguments, 'plan': kept} if plan else dict(arguments))!r}"

@@ -6,26 +6,31 @@ The supervisor names these functions by dotted path and sends plain values; here
 
 from __future__ import annotations
 
-from worker.models import EnginePlan
+from typing import Any
+
 from worker.ports import Diarizer, Transcriber
 
 
 def whisperx_transcriber(
     *,
-    model: str,
-    cache_dir: str,
-    enable_gpu: bool,
+    plan: dict[str, Any],
     cuda_device: int,
-    num_threads: int,
+    align_model: str | None,
+    align_compute_type: str,
 ) -> Transcriber:
+    """`plan`: see app_plans.plan_arguments."""
+    from worker.app_plans import measured_plans
     from worker.engine.asr_whisperx import WhisperXTranscriber
-    from worker.engine.plan import FixedPlan
-    from worker.engine.whisper_model import has_gpu
 
-    device, compute_type, batch_size = ("cuda", "float16", 8) if enable_gpu and has_gpu() else ("cpu", "int8", 4)
-    plan = EnginePlan(model=model, device=device, compute_type=compute_type, batch_size=batch_size)
     return WhisperXTranscriber(
-        plans=FixedPlan(plan), cache_dir=cache_dir, cuda_device=cuda_device, num_threads=num_threads
+        plans=measured_plans(**plan),
+        cache_dir=plan["cache_dir"],
+        cuda_device=cuda_device,
+        num_threads=plan["num_threads"],
+        align_model=align_model,
+        align_compute_type=align_compute_type,
+        allowed_languages=tuple(plan["languages"]),
+        offline=plan["offline"],
     )
 
 

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.settings import settings_in
-from worker.app_children import child_environment, child_objects, gpu_of, num_engines
+from worker.app_children import build_stages, child_environment, child_objects, gpu_of, num_engines
+from worker.app_plans import measured_plans
+from worker.engine.rung_memory import FILE, rung_of
 from worker.models import GpuFacts
+
+GPU = GpuFacts(name="NVIDIA X", uuid="GPU-1", driver="570.1", vram_bytes=2**34)
 
 
 def test_a_child_sees_no_key_of_the_database(tmp_path: Path) -> None:
@@ -55,7 +59,59 @@ def test_a_worker_that_uses_no_gpu_holds_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     """It would keep another one from it."""
-    gpu = GpuFacts(name="NVIDIA X", uuid="GPU-1", driver="570.1", vram_bytes=2**34)
-    monkeypatch.setattr("worker.adapters.gpu_nvml.read_gpu", lambda *_, **__: gpu)
+    monkeypatch.setattr("worker.adapters.gpu_nvml.read_gpu", lambda *_, **__: GPU)
     assert gpu_of(settings_in(tmp_path, **variables)) is None
-    assert gpu_of(settings_in(tmp_path, ASR_ENGINE="whisperx")) == gpu
+    assert gpu_of(settings_in(tmp_path, ASR_ENGINE="whisperx")) == GPU
+
+
+def test_a_child_sees_the_one_gpu_that_its_worker_holds(tmp_path: Path) -> None:
+    """By its UUID: NVML and CUDA may count differently."""
+    settings = settings_in(tmp_path, ASR_ENGINE="whisperx", CUDA_DEVICE="1")
+    assert child_environment(settings, {"CUDA_VISIBLE_DEVICES": "0,1"}, GPU)["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    arguments = child_objects(settings, GPU).transcriber.kwargs
+    assert (arguments["cuda_device"], arguments["plan"]["gpu_uuid"]) == (0, "GPU-1")
+
+
+@pytest.mark.parametrize("environ", [{"MODELS_OFFLINE": "true"}, {"HF_HUB_OFFLINE": "1"}])
+def test_a_pc_that_must_not_ask_the_hub_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    """Neither our own code nor the hub's client, which reads a variable of its own."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    settings = settings_in(tmp_path, ASR_ENGINE="whisperx", **environ)
+    assert child_environment(settings)["HF_HUB_OFFLINE"] == "1"
+    assert child_objects(settings).transcriber.kwargs["plan"]["offline"] is True
+    assert child_objects(settings_in(tmp_path, ASR_ENGINE="whisperx")).transcriber.kwargs["plan"]["offline"] is (
+        "HF_HUB_OFFLINE" in environ
+    )
+
+
+def test_the_settings_reach_the_plan(tmp_path: Path) -> None:
+    settings = settings_in(
+        tmp_path,
+        ASR_ENGINE="whisperx",
+        WHISPER_MODEL="medium",
+        WHISPER_COMPUTE_TYPE="float32",
+        WHISPER_BATCH_SIZE="6",
+        UNLOAD_ASR="true",
+    )
+    plans = measured_plans(**child_objects(settings).transcriber.kwargs["plan"])
+    (first, *_) = plans.preview(3600.0)
+    assert (rung_of(first), first.unload_asr) == ("medium cpu float32 6", True)
+
+
+def test_kept_values_are_good_on_another_gpu_and_not_with_another_model(tmp_path: Path) -> None:
+    def key(gpu: GpuFacts | None = None, **variables: str) -> dict[str, str]:
+        settings = settings_in(tmp_path, ASR_ENGINE="whisperx", **variables)
+        return build_stages(settings, child_objects(settings, gpu)).settings_key()
+
+    other = GPU.model_copy(update={"uuid": "GPU-2"})
+    assert key(GPU)["transcribe"] == key(other)["transcribe"]
+    assert key(WHISPER_MODEL="base")["transcribe"] != key(WHISPER_MODEL="tiny")["transcribe"]
+
+
+def test_looking_at_the_settings_writes_nothing(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, ASR_ENGINE="whisperx")
+    measured_plans(**child_objects(settings).transcriber.kwargs["plan"]).preview(60.0)
+    assert not (settings.model_cache_dir / FILE).exists()

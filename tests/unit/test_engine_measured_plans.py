@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,21 @@ def gpu() -> Gpu:
     return Gpu()
 
 
-def plans_with(gpu: Gpu, folder: Path) -> MeasuredPlans:
-    return MeasuredPlans(read_gpu=gpu, num_threads=4, ram_bytes=16 * GIB, wishes=Wishes(), memory=RungMemory(folder))
+EVERYTHING = frozenset({"large-v3", "turbo", "small", "base"})
+
+
+def plans_with(
+    gpu: Gpu, folder: Path, *, here: frozenset[str] = EVERYTHING, hub: Callable[[], bool] = lambda: True
+) -> MeasuredPlans:
+    return MeasuredPlans(
+        read_gpu=gpu,
+        num_threads=4,
+        ram_bytes=16 * GIB,
+        wishes=Wishes(),
+        memory=RungMemory(folder),
+        at_hand=lambda: here,
+        is_hub_reachable=hub,
+    )
 
 
 def first(plans: MeasuredPlans, audio_s: float = HOUR_S) -> EnginePlan:
@@ -124,3 +138,20 @@ def test_a_preview_begins_nothing(gpu: Gpu, tmp_path: Path) -> None:
     """Doctor asks while a worker works."""
     plans_with(gpu, tmp_path).preview(HOUR_S)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hub_is_asked_once_and_only_when_something_else_is_here(gpu: Gpu, tmp_path: Path) -> None:
+    """Then what is here is taken, if the hub does not answer."""
+    asked: list[bool] = []
+
+    def nobody() -> bool:
+        asked.append(True)
+        return False
+
+    assert first(plans_with(gpu, tmp_path, hub=nobody)).model == "turbo"
+    assert first(plans_with(gpu, tmp_path, here=frozenset(), hub=nobody)).model == "turbo"
+    assert asked == []
+    plans = plans_with(gpu, tmp_path, here=frozenset({"small"}), hub=nobody)
+    assert [first(plans).model, first(plans).model] == ["small", "small"]
+    assert asked == [True]
+    assert first(plans_with(gpu, tmp_path, here=frozenset({"small"}))).model == "turbo", "fetched, as doctor says"

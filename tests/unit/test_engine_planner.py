@@ -154,13 +154,20 @@ def test_whisper_is_unloaded_when_diarization_would_not_fit_beside_it() -> None:
 
 
 def test_without_the_hub_the_best_that_is_here_is_taken() -> None:
-    here = frozenset({"small", "medium", "large-v3"})
-    assert planned(gpu(8), at_hand=here).model == "medium"
-    assert planned(gpu(24), at_hand=here).model == "large-v3"
-    assert planned(None, at_hand=frozenset({"base"})).model == "base"
-    assert planned(gpu(8), at_hand=frozenset({"large-v3"})).model == "large-v3"
-    assert planned(gpu(8), at_hand=frozenset()).model == "turbo", "which is then missed by its name"
-    rungs = rungs_for(machine(gpu(8)), HOUR_S, Wishes(at_hand=frozenset({"turbo", "base"})))
+    def offline(found: GpuState | None, *names: str) -> str:
+        return planned(found, at_hand=frozenset(names), can_fetch=False).model
+
+    assert offline(gpu(8), "small", "medium", "large-v3") == "medium"
+    assert offline(gpu(24), "small", "medium", "large-v3") == "large-v3"
+    assert offline(None, "base") == "base"
+    assert offline(gpu(8), "large-v3") == "large-v3", "larger ones only where there is no other"
+    assert offline(gpu(8)) == "turbo", "which is then missed by its name"
+    assert planned(gpu(8), at_hand=frozenset({"small"})).model == "turbo", "fetched, as doctor says"
+
+
+def test_smaller_models_are_gone_down_to_only_where_they_are_here() -> None:
+    """An emergency is no time for a download."""
+    rungs = rungs_for(machine(gpu(8)), HOUR_S, Wishes(at_hand=frozenset({"base"})))
     assert {rung.model for rung in rungs} == {"turbo", "base"}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
-from worker.engine.planner import Machine, Wishes, rungs_for, vram_bytes
+from worker.engine.planner import AUTO, Machine, Wishes, rungs_for, vram_bytes
 from worker.engine.rung_memory import RungMemory, rung_of
 from worker.models import EnginePlan, GpuState
 
@@ -28,6 +29,8 @@ class MeasuredPlans:
         read_gpu: the GPU now; None without one, or when nothing answers.
         num_threads, ram_bytes: the engine's share of the CPU and of memory.
         memory: shared with the PC's other engines.
+        at_hand: the Whisper models on this PC now.
+        is_hub_reachable: asked at most once, and only when `auto` would fetch a model while another one is here.
     """
 
     def __init__(
@@ -38,17 +41,22 @@ class MeasuredPlans:
         ram_bytes: int,
         wishes: Wishes,
         memory: RungMemory,
+        at_hand: Callable[[], frozenset[str]],
+        is_hub_reachable: Callable[[], bool],
     ) -> None:
         self._read_gpu = read_gpu
         self._machine = Machine(gpu=None, num_threads=num_threads, ram_bytes=ram_bytes)
         self._wishes = wishes
         self._memory = memory
+        self._at_hand = at_hand
+        self._is_hub_reachable = cache(is_hub_reachable)
         self._gpu: GpuState | None = None
         self._held_bytes = 0
 
     def preview(self, audio_s: float) -> Sequence[EnginePlan]:
         """What `rungs` would answer, without beginning anything."""
-        rungs = rungs_for(self._looked(), audio_s, self._wishes)
+        self._look()
+        rungs = self._all_rungs(audio_s)
         failed = self._memory.failed_rung(self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())
         return _below(rungs, failed)
 
@@ -65,22 +73,29 @@ class MeasuredPlans:
         self._held_bytes = 0
         self._begin(plan, audio_s)
         self._memory.failed()
-        rungs = rungs_for(self._machine, audio_s, self._wishes)
-        below = _below(rungs, rung_of(plan))
+        below = _below(self._all_rungs(audio_s), rung_of(plan))
         if below and rung_of(below[0]) != rung_of(plan):
             self._begin(below[0], audio_s)
 
     # --- what there is -------------------------------------------------------------------------------------------
 
-    def _looked(self) -> Machine:
-        """With the GPU as it is now; as it was when nothing answers any more."""
+    def _look(self) -> None:
+        """At the GPU as it is now; it stays as it was when nothing answers any more."""
         reading = self._read_gpu()
         if reading is not None:
             own_bytes = 0 if reading.has_own else self._held_bytes
             free_bytes = min(reading.state.total_bytes, reading.state.free_bytes + own_bytes)
             self._gpu = reading.state.model_copy(update={"free_bytes": free_bytes})
         self._machine = replace(self._machine, gpu=self._gpu)
-        return self._machine
+
+    def _all_rungs(self, audio_s: float) -> Sequence[EnginePlan]:
+        at_hand = self._at_hand()
+        wishes = replace(self._wishes, at_hand=at_hand)
+        rungs = rungs_for(self._machine, audio_s, wishes)
+        is_missing = wishes.model == AUTO and at_hand and rungs[0].model not in at_hand
+        if is_missing and wishes.can_fetch and not self._is_hub_reachable():
+            return rungs_for(self._machine, audio_s, replace(wishes, can_fetch=False))
+        return rungs
 
     def _begin(self, plan: EnginePlan, audio_s: float) -> None:
         self._memory.trying(plan, self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())

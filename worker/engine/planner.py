@@ -61,7 +61,8 @@ class Wishes:
         model, compute_type: AUTO, or what is to be taken. `batch_size` is where to begin; memory that runs out halves
             it all the same.
         languages: that may be heard; all if empty.
-        at_hand: names of the Whisper models on this PC; None: any can be fetched.
+        at_hand: names of the Whisper models on this PC; None: all. Only these are gone down to.
+        can_fetch: `auto` may take a model that is not there.
         diarizer: "bundled" takes little; "pyannote" much, the more the longer the recording.
     """
 
@@ -73,13 +74,14 @@ class Wishes:
     allow_cpu_fallback: bool = False
     languages: tuple[str, ...] = ()
     at_hand: frozenset[str] | None = None
+    can_fetch: bool = True
     diarizer: str = "pyannote"
 
     @property
     def is_english(self) -> bool:
         return self.languages == (ENGLISH,)
 
-    def may_use(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
         return self.at_hand is None or name in self.at_hand
 
 
@@ -172,7 +174,7 @@ def _chosen(gpu: GpuState, wishes: Wishes) -> tuple[str, int, tuple[str, ...]]:
     if wishes.model != AUTO:
         return wishes.model, batch_size, (about, "WHISPER_MODEL names the model.")
     name = "turbo" if wishes.is_english and safe_model == "large-v3" else safe_model
-    if not wishes.may_use(name):
+    if not (wishes.can_fetch or wishes.has(name)):
         here = _best_at_hand(name, wishes)
         if here is not None:
             return here, batch_size, (about, f"Of the models on this PC {here} is the best that fits.")
@@ -185,7 +187,7 @@ def _chosen(gpu: GpuState, wishes: Wishes) -> tuple[str, int, tuple[str, ...]]:
 def _best_at_hand(limit: str, wishes: Wishes) -> str | None:
     """Of what is on this PC, the largest up to `limit`; if all are larger, the smallest of them."""
     names = (*_BEST_FIRST, *(_ENGLISH_TOO if wishes.is_english else ()))
-    sizes = {name: WHISPER_MODELS[name].num_parameters for name in names if wishes.may_use(name)}
+    sizes = {name: WHISPER_MODELS[name].num_parameters for name in names if wishes.has(name)}
     fitting = [name for name, size in sizes.items() if size <= WHISPER_MODELS[limit].num_parameters]
     if fitting:
         largest: str = max(fitting, key=lambda name: sizes[name])
@@ -210,7 +212,7 @@ def _smaller(model: str, wishes: Wishes) -> list[str]:
         return []
     known = WHISPER_MODELS[model]
     names = [f"{name}.en" for name in _SMALLER[1:]] if known.languages == ENGLISH else [*_SMALLER]
-    return [n for n in names if WHISPER_MODELS[n].num_parameters < known.num_parameters and wishes.may_use(n)]
+    return [n for n in names if WHISPER_MODELS[n].num_parameters < known.num_parameters and wishes.has(n)]
 
 
 def _gpu_plan(
@@ -303,7 +305,7 @@ def _cpu_model(machine: Machine, wishes: Wishes) -> tuple[str, tuple[str, ...]]:
     fitting = [name for name in usual if _cpu_bytes(name, "int8", _CPU_BATCH_SIZE) <= machine.ram_bytes]
     name = next(iter(fitting), "tiny")
     threads = f"{machine.num_threads} thread{'s' if machine.num_threads > 1 else ''}"
-    here = None if wishes.may_use(name) else _best_at_hand(name, wishes)
+    here = None if wishes.can_fetch or wishes.has(name) else _best_at_hand(name, wishes)
     if here is not None:
         return here, (f"Of the models on this PC {here} is the best for {threads}.",)
     return name, (f"{name} is what {threads} and {_gb(machine.ram_bytes)} of memory are good for.",)
