@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from worker.exceptions import DiskFullError
-from worker.models import ProcessingResult, Stage
+from worker.models import ProcessingResult, Stage, StageCost
 
 V = TypeVar("V", bound=BaseModel)
 
@@ -63,16 +63,19 @@ class JobFolder:
     def wav(self) -> Path:
         return self.path / "audio.wav"
 
-    def load(self, stage: Stage, key: str, kind: type[V]) -> V | None:
-        """The stage's value from an earlier attempt, if it was made from the same things."""
+    def load(self, stage: Stage, key: str, kind: type[V]) -> tuple[V, StageCost] | None:
+        """The stage's value from an earlier attempt with what it cost, if it was made from the same things."""
         try:
             kept = json.loads((self.path / f"{stage}.json").read_bytes())
-            return TypeAdapter(kind).validate_python(kept["value"], strict=False) if kept["key"] == key else None
-        except (OSError, ValueError, KeyError, TypeError, ValidationError):
+            if kept["key"] != key:
+                return None
+            return kind.model_validate(kept["value"]), StageCost.model_validate(kept["cost"])
+        except (OSError, ValueError, KeyError, TypeError):  # pydantic's ValidationError is a ValueError
             return None
 
-    def save(self, stage: Stage, key: str, value: BaseModel) -> None:
-        self._write(f"{stage}.json", {"key": key, "value": value.model_dump(mode="json")}, durable=False)
+    def save(self, stage: Stage, key: str, value: BaseModel, cost: StageCost) -> None:
+        content = {"key": key, "value": value.model_dump(mode="json"), "cost": cost.model_dump(mode="json")}
+        self._write(f"{stage}.json", content, durable=False)
 
     def save_result(self, kept: KeptResult) -> None:
         """On disk, surely, when this returns: from here on the work cannot be lost."""

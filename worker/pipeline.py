@@ -27,6 +27,8 @@ from worker.models import (
     ProcessingResult,
     ResultWarning,
     Stage,
+    StageCost,
+    StageUsage,
     Transcript,
     TranscriptSegment,
 )
@@ -36,6 +38,9 @@ from worker.turns import assign_speakers
 
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
+
+Usage = Callable[[Stage], StageUsage]
+"""Of whom to ask what a stage took: the engine that worked it, or the stages for those without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,11 @@ class Pipeline:
         hotwords = with_vocabulary(meeting.hotwords, await self.vocabulary(claim))
         source = await run.fetch()
         audio = await run.kept(
-            Stage.DECODE, AudioMetadata, (source,), lambda report: self.stages.decode(folder.source, folder.wav, report)
+            Stage.DECODE,
+            AudioMetadata,
+            (source,),
+            lambda report: self.stages.decode(folder.source, folder.wav, report),
+            usage=self.stages.usage,
         )
         async with self.stages.engine() as engine, _deadline(self.limits.deadline_for(audio.duration_s)):
             heard = await run.kept(
@@ -96,12 +105,14 @@ class Pipeline:
                     hotwords=hotwords,
                     report=report,
                 ),
+                usage=engine.usage,
             )
             transcript = await run.kept(
                 Stage.ALIGN,
                 Transcript,
                 (audio.sha256, heard.model_dump_json()),
                 lambda report: engine.align(folder.wav, heard, report),
+                usage=engine.usage,
             )
             voices = await run.optional(
                 Stage.DIARIZE,
@@ -110,6 +121,7 @@ class Pipeline:
                 lambda report: engine.diarize(
                     folder.wav, min_speakers=meeting.min_speakers, max_speakers=meeting.max_speakers, report=report
                 ),
+                usage=engine.usage,
             )
         segments = await run.turns(transcript, voices)
         summary = await run.optional(
@@ -117,6 +129,7 @@ class Pipeline:
             MeetingSummary,
             (transcript.language, [segment.model_dump_json() for segment in segments]),
             lambda report: self.stages.summarize(segments, language=transcript.language, report=report),
+            usage=self.stages.usage,
         )
         return result_of(
             audio=audio,
@@ -124,19 +137,21 @@ class Pipeline:
             voices=voices,
             segments=segments,
             summary=summary,
-            stage_seconds=run.stage_seconds,
+            costs=run.costs,
+            reused=run.reused,
             warnings=run.warnings,
         )
 
 
 @dataclass(slots=True)
 class _Run:
-    """One attempt: seconds per stage and warnings, as they come."""
+    """One attempt: what each stage cost, and warnings, as they come."""
 
     pipeline: Pipeline
     claim: Claim
     folder: JobFolder
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    costs: dict[Stage, StageCost] = field(default_factory=dict)
+    reused: list[Stage] = field(default_factory=list)
     warnings: list[ResultWarning] = field(default_factory=list)
 
     @property
@@ -164,25 +179,38 @@ class _Run:
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
     async def kept(
-        self, stage: Stage, kind: type[V], depends_on: tuple[object, ...], work: Callable[[Report], Awaitable[V]]
+        self,
+        stage: Stage,
+        kind: type[V],
+        depends_on: tuple[object, ...],
+        work: Callable[[Report], Awaitable[V]],
+        *,
+        usage: Usage,
     ) -> V:
         """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
         key = value_key(self.pipeline.stages.settings_key().get(stage), *depends_on)
-        value = await asyncio.to_thread(self.folder.load, stage, key, kind)
-        if value is not None and (stage is not Stage.DECODE or self.folder.wav.is_file()):
+        kept = await asyncio.to_thread(self.folder.load, stage, key, kind)
+        if kept is not None and (stage is not Stage.DECODE or self.folder.wav.is_file()):
             self.observe(events.StageFinished(self.meeting_id, stage, 0.0, reused=True))
-            self.stage_seconds[stage] = 0.0
+            self.reused.append(stage)
+            value, self.costs[stage] = kept
             return value
-        value = await self.timed(stage, work)
-        await asyncio.to_thread(self.folder.save, stage, key, value)
+        value = await self.timed(stage, work, usage)
+        await asyncio.to_thread(self.folder.save, stage, key, value, self.costs[stage])
         return value
 
     async def optional(
-        self, stage: Stage, kind: type[V], depends_on: tuple[object, ...], work: Callable[[Report], Awaitable[V]]
+        self,
+        stage: Stage,
+        kind: type[V],
+        depends_on: tuple[object, ...],
+        work: Callable[[Report], Awaitable[V]],
+        *,
+        usage: Usage,
     ) -> V | None:
         """A stage whose failure must not cost the transcript: what may pass is tried once more, the rest degrades."""
         try:
-            return await self.kept(stage, kind, depends_on, work)
+            return await self.kept(stage, kind, depends_on, work, usage=usage)
         except PCWorkerException as error:
             if not self._may_degrade(error):
                 raise
@@ -202,7 +230,7 @@ class _Run:
 
         return await self.timed(Stage.TURNS, work)
 
-    async def timed(self, stage: Stage, work: Callable[[Report], Awaitable[T]]) -> T:
+    async def timed(self, stage: Stage, work: Callable[[Report], Awaitable[T]], usage: Usage | None = None) -> T:
         def report(progress: float) -> None:
             self.observe(events.StageProgressed(self.meeting_id, stage, progress))
 
@@ -210,7 +238,8 @@ class _Run:
         started = self.pipeline.clock.monotonic()
         value = await work(report)
         seconds = self.pipeline.clock.monotonic() - started
-        self.stage_seconds[stage] = round(seconds, 3)
+        used = usage(stage) if usage else StageUsage()
+        self.costs[stage] = StageCost(seconds=round(seconds, 3), **used.model_dump())
         self.observe(events.StageFinished(self.meeting_id, stage, seconds))
         return value
 

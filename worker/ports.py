@@ -29,6 +29,8 @@ from worker.models import (
     NewMeeting,
     ProcessingResult,
     Registration,
+    Stage,
+    StageUsage,
     Transcript,
     TranscriptSegment,
     Trouble,
@@ -163,6 +165,10 @@ class Engine(Protocol):
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization: ...
 
+    def usage(self, stage: Stage) -> StageUsage:
+        """What that stage took at its most; asked for right after it has ended."""
+        ...
+
 
 class Stages(Protocol):
     """
@@ -181,6 +187,10 @@ class Stages(Protocol):
     async def summarize(
         self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
     ) -> MeetingSummary: ...
+
+    def usage(self, stage: Stage) -> StageUsage:
+        """As `Engine.usage`, for the stages that need no engine."""
+        ...
 
     def settings_key(self) -> dict[str, str]:
         """For each stage name, what its value depends on besides the audio; a kept value is reused only when equal."""

@@ -13,6 +13,7 @@ from worker.models import (
     ProcessingResult,
     ResultWarning,
     Stage,
+    StageCost,
     Transcript,
     TranscriptSegment,
 )
@@ -27,12 +28,14 @@ def result_of(
     voices: Diarization | None,
     segments: tuple[TranscriptSegment, ...],
     summary: MeetingSummary | None,
-    stage_seconds: Mapping[str, float],
+    costs: Mapping[Stage, StageCost],
+    reused: Sequence[Stage],
     warnings: Sequence[ResultWarning],
 ) -> ProcessingResult:
     """
     Args:
-        stage_seconds: by stage; 0 for one whose value an earlier attempt left here.
+        costs: by stage, in the attempt that did it.
+        reused: the stages whose values an earlier attempt left here.
         warnings: of the stages that failed and could be done without; those of the values are added before them.
     """
     return ProcessingResult(
@@ -47,8 +50,14 @@ def result_of(
             "worker_version": __version__,
             **_engines(transcript, voices),
             "turns": [(t.label, round(t.start_s, 3), round(t.end_s, 3)) for t in voices.turns] if voices else [],
-            "stage_seconds": dict(stage_seconds),
-            "stage_rtf": {stage: round(s / audio.duration_s, 5) for stage, s in stage_seconds.items()},
+            "stage_seconds": {stage.value: cost.seconds for stage, cost in costs.items()},
+            "stage_rtf": {stage.value: round(cost.seconds / audio.duration_s, 5) for stage, cost in costs.items()},
+            "reused_stages": [stage.value for stage in reused],
+            "peak_memory": {
+                stage.value: {"rss_bytes": cost.peak_rss_bytes, "vram_bytes": cost.peak_vram_bytes}
+                for stage, cost in costs.items()
+                if cost.peak_rss_bytes is not None
+            },
             "audio": audio.model_dump(mode="json", exclude={"warnings"}),
             "quality": quality_of(transcript, voices, segments).model_dump(mode="json"),
         },

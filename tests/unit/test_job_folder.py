@@ -14,16 +14,17 @@ import pytest
 from tests.support.queue_worlds import result
 from worker.exceptions import DiskFullError
 from worker.job_folder import KeptResult, abandoned_folders, is_older_than, open_job_folder, value_key
-from worker.models import Stage, Transcript, Word
+from worker.models import Stage, StageCost, Transcript, Word
 
 MEETING = UUID(int=7)
 HEARD = Transcript(words=(Word(text="hi", start_s=0.1, end_s=0.2),), language="en", engine="e", model="m")
+COST = StageCost(seconds=12.5, peak_rss_bytes=2**30)
 
 
 def test_a_value_comes_back_under_its_key_only(tmp_path: Path) -> None:
     folder = open_job_folder(tmp_path, MEETING, 1)
-    folder.save(Stage.TRANSCRIBE, value_key("sha", "en"), HEARD)
-    assert folder.load(Stage.TRANSCRIBE, value_key("sha", "en"), Transcript) == HEARD
+    folder.save(Stage.TRANSCRIBE, value_key("sha", "en"), HEARD, COST)
+    assert folder.load(Stage.TRANSCRIBE, value_key("sha", "en"), Transcript) == (HEARD, COST)
     assert folder.load(Stage.TRANSCRIBE, value_key("sha", "de"), Transcript) is None
     assert folder.load(Stage.ALIGN, value_key("sha", "en"), Transcript) is None
     folder.close()
@@ -94,6 +95,6 @@ def test_a_full_disk_has_a_name_and_leaves_no_half_file(tmp_path: Path) -> None:
     folder = open_job_folder(tmp_path, MEETING, 1)
     (folder.path / "transcribe.json.part").symlink_to("/dev/full")
     with pytest.raises(DiskFullError):
-        folder.save(Stage.TRANSCRIBE, "k", HEARD)
+        folder.save(Stage.TRANSCRIBE, "k", HEARD, COST)
     assert sorted(path.name for path in folder.path.iterdir()) == ["lock"]
     folder.close()

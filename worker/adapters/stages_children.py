@@ -97,6 +97,7 @@ class ChildStages:
         self._prep = prep
         self._engines = tuple(engines)
         self._settings = dict(settings)
+        self._usages: dict[Stage, StageUsage] = {}
         self._stall_s = {**STALL_S, **(stall_s or {})}
         # Waiters are served in order; the engine used last is taken first, so that a quiet PC warms up only one.
         self._free: asyncio.LifoQueue[ChildProcess] = asyncio.LifoQueue()
@@ -132,6 +133,9 @@ class ChildStages:
         """Of the engine processes that are there now."""
         return {child.pid for child in self._engines if child.pid is not None}
 
+    def usage(self, stage: Stage) -> StageUsage:
+        return self._usages.get(stage, StageUsage())
+
     def settings_key(self) -> dict[str, str]:
         return dict(self._settings)
 
@@ -141,4 +145,6 @@ class ChildStages:
     async def _prepare(
         self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
     ) -> T:
-        return await self._prep.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
+        value = await self._prep.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
+        self._usages[stage] = self._prep.usage
+        return value

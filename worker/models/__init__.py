@@ -20,7 +20,7 @@ Times within a recording are seconds from its first sample (`_s`). Moments are a
 
 from __future__ import annotations
 
-from worker.models.gpu import GpuState, StageUsage
+from worker.models.gpu import GpuState, StageCost, StageUsage
 from worker.models.queue import (
     Beat,
     BeatAnswer,
@@ -105,6 +105,7 @@ __all__ = [
     "SpeakerEmbedding",
     "SpeakerTurn",
     "Stage",
+    "StageCost",
     "StageUsage",
     "SummaryItem",
     "SystemInfo",

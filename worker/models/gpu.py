@@ -23,3 +23,9 @@ class StageUsage(Value):
 
     peak_rss_bytes: int | None = None
     peak_vram_bytes: int | None = None
+
+
+class StageCost(StageUsage):
+    """What a stage took, in the attempt that did it."""
+
+    seconds: float = 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from worker.exceptions import WorkerStoppedError
-from worker.models import AudioMetadata, Diarization, MeetingSummary, Transcript, TranscriptSegment
+from worker.models import AudioMetadata, Diarization, MeetingSummary, Stage, StageUsage, Transcript, TranscriptSegment
 from worker.ports import Decoder, Diarizer, Report, Summarizer, Transcriber
 
 T = TypeVar("T")
@@ -74,6 +74,10 @@ class InlineStages:
         self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
     ) -> MeetingSummary:
         return await self._run(partial(self._summarizer.summarize, segments, language=language), report)
+
+    def usage(self, stage: Stage) -> StageUsage:  # noqa: ARG002  # the port's signature
+        """Nothing is measured: all happens in the caller's own process."""
+        return StageUsage()
 
     def settings_key(self) -> dict[str, str]:
         return dict(self._settings)
