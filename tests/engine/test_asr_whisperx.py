@@ -232,10 +232,25 @@ def estimated(words: tuple[str, ...], start_s: float, end_s: float, language: st
 
 
 @pytest.mark.parametrize("language", ["sw", "fr"], ids=["no model for it", "a folder without a model"])
-def test_without_an_aligner_the_estimates_stay(whisperx: WhisperXTranscriber, meeting: Path, language: str) -> None:
-    spoken = estimated(("moja", "mbili"), 1.0, 2.0, language)
+def test_without_an_aligner_the_times_are_whispers_own(
+    whisperx: WhisperXTranscriber, meeting: Path, language: str
+) -> None:
+    spoken = estimated(("alpha", "beta", "gamma"), 1.0, 4.0, language)
     aligned = whisperx.align(meeting, spoken, nobody)
-    assert aligned.words == spoken.words
+    assert texts(aligned) == texts(spoken)
+    assert_in_order(aligned.words, LENGTH_S)
+    assert [word.start_s for word in aligned.words] != [word.start_s for word in spoken.words]
+    assert aligned.alignment is not None
+    assert aligned.alignment.model.endswith("(cross-attention)")
+    assert [warning.code for warning in aligned.warnings] == ["alignment_unavailable"]
+    assert "Whisper's own" in aligned.warnings[0].message
+
+
+def test_where_nobody_can_place_the_words_the_estimates_stay(whisperx: WhisperXTranscriber, meeting: Path) -> None:
+    """Neither an aligner, nor a Whisper that can read them."""
+    spoken = estimated(("moja", "mbili"), 1.0, 2.0, "sw")
+    aligned = whisperx.align(meeting, spoken, nobody)
+    assert (aligned.words, aligned.alignment) == (spoken.words, None)
     assert [warning.code for warning in aligned.warnings] == ["alignment_unavailable"]
 
 
@@ -256,7 +271,9 @@ def test_a_passage_that_cannot_be_aligned_costs_no_word(
 def test_an_aligner_that_raises_costs_no_word(whisperx: WhisperXTranscriber, meeting: Path) -> None:
     spoken = estimated(("alpha", "beta"), 1.0, 3.0, language="de")
     aligned = whisperx.align(meeting, spoken, nobody)
-    assert aligned.words == spoken.words
+    assert texts(aligned) == texts(spoken)
+    assert aligned.alignment is not None
+    assert aligned.alignment.model.endswith("(cross-attention)"), "Whisper helps out"
     assert [warning.code for warning in aligned.warnings] == ["alignment_unavailable"]
 
 

@@ -6,33 +6,56 @@ The models stay loaded between meetings; nothing of one meeting reaches the next
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from worker.engine import first_decoding
+from worker.engine.attention_times import timed_by_whisper
+from worker.engine.heard_speech import HeardSpeech, SpeechDetector
 from worker.engine.hints import HINTS_SHORTENED, Hints, fitting
+from worker.engine.language_vote import code_of, language_doubtful, listen, vote, windows_of
+from worker.engine.passage_doubts import transcript_doubtful
 from worker.engine.passages import in_order, words_of
 from worker.engine.plan import Plans
-from worker.engine.recording import RATE_HZ, open_recording
+from worker.engine.recording import RATE_HZ
+from worker.engine.rungs import first_that_fits, memory_short
+from worker.engine.samples import Samples
+from worker.engine.second_decoding import decoded_again
 from worker.engine.whisper_model import LoadedWhisper, WarmWhisper
 from worker.engine.whisperx_library import errors_mapped, hushed
-from worker.engine.word_alignment import WordAligner
-from worker.exceptions import (
-    GpuOutOfMemoryError,
-    ModelUnavailableError,
-    OutOfMemoryError,
-    PCWorkerException,
-    UnsupportedLanguageError,
-)
-from worker.models import EnginePlan, ResultWarning, Stage, Transcript
+from worker.engine.word_alignment import AlignedWords, WordAligner
+from worker.exceptions import PCWorkerException
+from worker.models import EnginePlan, LanguageVote, Passage, ResultWarning, Transcript
 from worker.ports import Report
 
-_DETECTION_SHARE = 0.25
-"""Part of the work that is finding speech, small model on the CPU; elsewhere the bar is a little ahead or behind."""
+_DETECTION_SHARE, _DECODING_SHARE = 0.25, 0.65
+"""Parts of the work, small model on the CPU: finding speech, first decoding; the rest is for doubtful passages.
+Elsewhere the bar is a little ahead or behind."""
+
+
+@dataclass(frozen=True)
+class _Meeting:
+    """What is asked. `find_speech` is called once, whatever number of plans is tried."""
+
+    audio: Path
+    samples: Samples
+    language: str | None
+    prompt: str | None
+    hotwords: str | None
+    report: Report
+    find_speech: Callable[[], HeardSpeech]
+
+    @cached_property
+    def heard(self) -> HeardSpeech:
+        return self.find_speech()
+
+    @property
+    def length_s(self) -> float:
+        return len(self.samples) / RATE_HZ
 
 
 class WhisperXTranscriber:
@@ -59,11 +82,13 @@ class WhisperXTranscriber:
         num_threads: int,
         align_model: str | None = None,
         align_compute_type: str = "auto",
-        allowed_languages: tuple[str, ...] = (),  # noqa: ARG002  # wired with the language vote
+        allowed_languages: tuple[str, ...] = (),
         offline: bool = False,
     ) -> None:
         self._plans = plans
         self._cuda_device = cuda_device
+        self._allowed_languages = allowed_languages
+        self._detector = SpeechDetector(num_threads=num_threads)
         self._whisper = WarmWhisper(
             cache=Path(cache_dir) / "whisper", cuda_device=cuda_device, num_threads=num_threads, offline=offline
         )
@@ -84,55 +109,60 @@ class WhisperXTranscriber:
         Write down what is said; silence gives no words.
 
         Word times are estimated from the passage that a word stands in, until `align`. A word's confidence is the
-        passage's mean token probability. When memory runs out, the next plan is tried, with a warning.
+        passage's mean token probability. Passages that something speaks against are decoded a second time, and both
+        texts kept. When memory runs out, the next plan is tried, with a warning.
 
         Args:
-            language: a code (`de`, `pt-BR`) or an English name; None: what the first 30 s sound like.
+            language: a code (`de`, `pt-BR`) or an English name; None: by vote over several stretches of speech.
             prompt: text that could have come before. Together with `hotwords` it is cut to what Whisper can keep.
 
         Raises ModelUnavailableError, UnsupportedLanguageError, GpuOutOfMemoryError, OutOfMemoryError, EngineError,
         AudioPreprocessingError.
         """
-        samples = _samples(audio)
-        audio_s = len(samples) / RATE_HZ
-        rungs = self._plans.rungs(audio_s)
         report = _only_forward(report)
-        short: PCWorkerException = GpuOutOfMemoryError()
-        for number, plan in enumerate(rungs):
-            if number:
-                self._whisper.make_room(plan)
-            try:
-                transcript = self._written(plan, samples, language, prompt, hotwords, report)
-            except (GpuOutOfMemoryError, OutOfMemoryError) as error:
-                self._plans.failed(plan, audio_s)
-                short = error.with_traceback(None)
-                short.__cause__ = None  # its frames hold the arrays that there was no room for
-            except ModelUnavailableError:
-                if not number:
-                    raise
-            else:
-                self._plans.worked(plan, audio_s)
-                return _warned(transcript, asked=rungs[0])
-        raise short
+        samples = Samples(audio)
+        find_speech = partial(self._detector.heard, audio, _part(report, 0.0, _DETECTION_SHARE))
+        meeting = _Meeting(audio, samples, language, prompt, hotwords, report, find_speech)
+        rungs = self._plans.rungs(meeting.length_s)
+        write = partial(self._written, meeting)
+        transcript = first_that_fits(self._plans, rungs, meeting.length_s, write, self._whisper.make_room)
+        short = memory_short(asked=rungs[0], used=transcript.plan or rungs[0])
+        return _with(transcript, warnings=(short,) if short else ())
 
     def align(self, audio: Path, transcript: Transcript, report: Report) -> Transcript:
         """
         The same words, each with its own times and the aligner's confidence; see passages.py for what is aligned.
 
-        Where that cannot be done (no model for the language, model not to be had, out of memory) the estimated times
-        stay, and a warning says so. Raises AudioPreprocessingError.
+        Where that cannot be done (no model for the language, model not to be had, out of memory) the times are
+        Whisper's own, or else stay estimated, and a warning says so. Raises AudioPreprocessingError.
         """
         if not transcript.words:
             return transcript
-        language, samples = transcript.language or "en", _samples(audio)
+        language, samples = transcript.language or "en", Samples(audio)
         plan = transcript.plan or self._plans.rungs(len(samples) / RATE_HZ)[0]
         aligned = self._aligner(plan).align(transcript.words, language, samples, report, transcript.passages)
-        warnings = (*transcript.warnings, aligned.warning) if aligned.warning else transcript.warnings
-        changed = {"words": aligned.words, "alignment": aligned.alignment, "warnings": warnings}
-        return transcript.model_copy(update=changed)
+        if aligned.alignment is None or aligned.alignment.num_estimated == len(transcript.words):
+            aligned = self._timed_by_whisper(transcript, plan, samples, report) or aligned
+        placed = transcript.model_copy(update={"words": aligned.words, "alignment": aligned.alignment})
+        return _with(placed, warnings=(aligned.warning,) if aligned.warning else ())
+
+    def _timed_by_whisper(
+        self, transcript: Transcript, plan: EnginePlan, samples: Samples, report: Report
+    ) -> AlignedWords | None:
+        try:
+            loaded = self._whisper.ready(plan, report)
+            with hushed(), errors_mapped():
+                return timed_by_whisper(transcript, loaded, plan, samples, report)
+        except PCWorkerException:  # the estimates are there: no second failure costs a word
+            return None
 
     def rest(self) -> None:
-        """See `ports.Transcriber`."""
+        """See `ports.Transcriber`. Where the plan is to keep Whisper loaded, nothing is given back."""
+        if self._whisper.plan is not None and self._whisper.plan.unload_asr:
+            self._whisper.free()
+            for aligner in self._aligners.values():
+                with suppress(RuntimeError):  # of a GPU that is lost
+                    aligner.rest()
 
     def _aligner(self, plan: EnginePlan) -> WordAligner:
         device = f"cuda:{self._cuda_device}" if plan.device == "cuda" else "cpu"
@@ -140,32 +170,18 @@ class WhisperXTranscriber:
             self._aligners[device] = self._new_aligner(device=device)
         return self._aligners[device]
 
-    def _written(
-        self,
-        plan: EnginePlan,
-        samples: Any,
-        language: str | None,
-        prompt: str | None,
-        hotwords: str | None,
-        report: Report,
-    ) -> Transcript:
+    def _written(self, meeting: _Meeting, plan: EnginePlan) -> Transcript:
         """With one plan, or not at all."""
-        loaded = self._whisper.ready(plan, report)
-        code = _code_of(language, loaded.whisper)
-        hints = fitting(loaded.whisper.hf_tokenizer, prompt, hotwords)
-        with hushed(), errors_mapped(), _hinted(loaded, hints), _reporting(loaded, report):
-            answer = loaded.pipeline.transcribe(
-                samples,
-                batch_size=plan.batch_size,
-                language=code,
-                progress_callback=lambda percent: report(
-                    _DETECTION_SHARE + (1 - _DETECTION_SHARE) * min(1.0, percent / 100)
-                ),
-            )
-        words = [word for passage in answer["segments"] for word in words_of(passage)]
+        loaded = self._whisper.ready(plan, meeting.report)
+        given = code_of(meeting.language, loaded.whisper)
+        hints = fitting(loaded.whisper.hf_tokenizer, meeting.prompt, meeting.hotwords)
+        with hushed(), errors_mapped():
+            found = self._vote(meeting, loaded, plan, given)
+            passages = _passages(meeting, loaded, plan, hints, found.language) if found else ()
+        words = [word for passage in passages for word in words_of(_as_whisperx(passage))]
         return Transcript(
-            words=in_order(words, len(samples) / RATE_HZ),
-            language=answer["language"] if words or code else None,
+            words=in_order(words, meeting.length_s),
+            language=found.language if found and (words or given) else None,
             engine="whisperx",
             model=loaded.name,
             device=plan.device,
@@ -173,8 +189,71 @@ class WhisperXTranscriber:
             revision=loaded.revision,
             batch_size=plan.batch_size,
             plan=plan,
-            warnings=(HINTS_SHORTENED,) if hints.is_cut else (),
+            language_vote=found if words or given else None,
+            passages=passages,
+            warnings=_warnings(hints, found if words else None, passages),
         )
+
+    def _vote(
+        self, meeting: _Meeting, loaded: LoadedWhisper, plan: EnginePlan, given: str | None
+    ) -> LanguageVote | None:
+        """A language that a person gave is no question, whatever is allowed; without speech there is no answer."""
+        if given is not None:
+            return LanguageVote(language=given, probability=1.0)
+        windows = windows_of(meeting.heard, meeting.length_s)
+        if not windows:
+            return None
+        return vote(listen(loaded.whisper, meeting.samples, windows, plan.batch_size), self._allowed_languages)
+
+
+def _passages(
+    meeting: _Meeting, loaded: LoadedWhisper, plan: EnginePlan, hints: Hints, language: str
+) -> tuple[Passage, ...]:
+    first = first_decoding.decoded(
+        loaded,
+        meeting.samples,
+        meeting.heard,
+        language=language,
+        hints=hints,
+        batch_size=plan.batch_size,
+        report=_part(meeting.report, _DETECTION_SHARE, _DETECTION_SHARE + _DECODING_SHARE),
+    )
+    return decoded_again(
+        first,
+        loaded.whisper,
+        meeting.samples,
+        meeting.heard,
+        language=language,
+        hints=hints,
+        report=_part(meeting.report, _DETECTION_SHARE + _DECODING_SHARE, 1.0),
+    )
+
+
+def _as_whisperx(passage: Passage) -> dict[str, Any]:
+    return {
+        "text": passage.text,
+        "start": passage.start_s,
+        "end": passage.end_s,
+        "avg_logprob": passage.avg_logprob,
+    }
+
+
+def _warnings(hints: Hints, found: LanguageVote | None, passages: tuple[Passage, ...]) -> tuple[ResultWarning, ...]:
+    possible = (
+        HINTS_SHORTENED if hints.is_cut else None,
+        language_doubtful(found) if found and found.is_doubtful else None,
+        transcript_doubtful(passages),
+    )
+    return tuple(warning for warning in possible if warning)
+
+
+def _with(transcript: Transcript, *, warnings: tuple[ResultWarning, ...]) -> Transcript:
+    return transcript.model_copy(update={"warnings": (*transcript.warnings, *warnings)})
+
+
+def _part(report: Report, start: float, end: float) -> Report:
+    """For a step that is only a part of the stage."""
+    return lambda progress: report(start + (end - start) * progress)
 
 
 def _only_forward(report: Report) -> Report:
@@ -187,94 +266,3 @@ def _only_forward(report: Report) -> Report:
         report(furthest)
 
     return forward
-
-
-def _warned(transcript: Transcript, *, asked: EnginePlan) -> Transcript:
-    """With a warning when memory ran out with the plan that was `asked` for."""
-    used = transcript.plan
-    if used is None or used == asked:
-        return transcript
-    warning = _gpu_memory_short(asked, used) if asked.device == "cuda" else _memory_short(asked, used)
-    return transcript.model_copy(update={"warnings": (*transcript.warnings, warning)})
-
-
-def _gpu_memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning:
-    return ResultWarning(
-        code="gpu_memory_short",
-        message=f"The GPU had too little free memory for {_named(asked)}; this was written with {_named(used)}.",
-        stage=Stage.TRANSCRIBE,
-    )
-
-
-def _memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning:
-    return ResultWarning(
-        code="memory_short",
-        message=f"The PC had too little free memory for {_named(asked)}; this was written with {_named(used)}.",
-        stage=Stage.TRANSCRIBE,
-    )
-
-
-def _named(plan: EnginePlan) -> str:
-    model = Path(plan.model).name
-    return f"the model {model} ({plan.compute_type}, {plan.device}, batches of {plan.batch_size})"
-
-
-def _code_of(language: str | None, whisper: Any) -> str | None:
-    """Whisper's code for the language; a model for English only hears English."""
-    from whisperx.utils import TO_LANGUAGE_CODE
-
-    if language is None or not language.strip():
-        return None if whisper.model.is_multilingual else "en"
-    name = language.strip().lower()
-    code: str = TO_LANGUAGE_CODE.get(name) or re.split("[-_]", name)[0]
-    is_known = code in whisper.supported_languages
-    if not is_known or (whisper.model.is_multilingual and whisper.hf_tokenizer.token_to_id(f"<|{code}|>") is None):
-        raise UnsupportedLanguageError(
-            f"The Whisper model does not know the language '{language[:20]}'. Use a code such as en or de, or "
-            "leave it empty to have it found out, then retry the meeting."
-        )
-    return code
-
-
-@contextmanager
-def _hinted(loaded: LoadedWhisper, hints: Hints) -> Iterator[None]:
-    """Nothing of a meeting outlives it, however it ends."""
-    pipeline = loaded.pipeline
-    pipeline.tokenizer = None  # whisperx keeps the last meeting's language after an error
-    pipeline.options = dataclasses.replace(loaded.options, initial_prompt=hints.prompt, hotwords=hints.hotwords)
-    try:
-        yield
-    finally:
-        pipeline.options = loaded.options
-        pipeline.tokenizer = None
-
-
-@contextmanager
-def _reporting(loaded: LoadedWhisper, report: Report) -> Iterator[None]:
-    before = loaded.pipeline.vad_model
-    loaded.pipeline.vad_model = _ReportingDetector(before, lambda done: report(_DETECTION_SHARE * done))
-    try:
-        yield
-    finally:
-        loaded.pipeline.vad_model = before
-
-
-class _ReportingDetector:
-    """
-    WhisperX's own voice detector, with progress: on a CPU it takes minutes per hour of audio before the first word.
-
-    Anything callable may be put in its place; whisperx then prepares the audio and joins the chunks as for pyannote's.
-    """
-
-    def __init__(self, pyannote_vad: Any, report: Report) -> None:
-        self._scores_of = pyannote_vad.vad_pipeline._segmentation
-        self._report = report
-
-    def __call__(self, audio: Any) -> Any:
-        return self._scores_of(audio, hook=lambda completed, total: self._report(min(1.0, float(completed) / total)))
-
-
-def _samples(audio: Path) -> Any:
-    """float32 in [-1, 1], shape (num_samples,), 16 000 Hz."""
-    with open_recording(audio) as sound:
-        return sound.read(dtype="float32")

@@ -45,6 +45,9 @@ class WarmWhisper:
         cache: where models from the hub are kept.
         num_threads: of the CPU. PyTorch is told to use one, for the whole process, as by the bundled diarizer.
         offline: never ask the hub.
+
+    Attributes:
+        plan: of what is loaded; None while nothing is.
     """
 
     def __init__(self, *, cache: Path, cuda_device: int, num_threads: int, offline: bool) -> None:
@@ -53,7 +56,7 @@ class WarmWhisper:
         self._num_threads = num_threads
         self._offline = offline
         self._loaded: LoadedWhisper | None = None
-        self._key: tuple[str, str, str] | None = None
+        self.plan: EnginePlan | None = None
 
     def ready(self, plan: EnginePlan, report: Report) -> LoadedWhisper:
         """
@@ -61,28 +64,35 @@ class WarmWhisper:
 
         Raises ModelUnavailableError, GpuOutOfMemoryError, OutOfMemoryError.
         """
-        if self._loaded is None or self._key != _key(plan):
+        if self._loaded is None or not self._fits(plan):
             self.free()
             with kept_alive(report):
                 self._loaded = self._load(plan)
-            self._key = _key(plan)
+        self.plan = plan
         return self._loaded
 
     def make_room(self, plan: EnginePlan) -> None:
         """Give back what the next try with `plan` does not need, after memory ran out."""
-        if self._key != _key(plan):
+        if not self._fits(plan):
             self.free()
         give_back()
 
     def free(self) -> None:
         """Never fails, not even on a GPU that is lost."""
-        loaded, self._loaded, self._key = self._loaded, None, None
+        loaded, self._loaded, self.plan = self._loaded, None, None
         if loaded is None:
             return
         with contextlib.suppress(RuntimeError):
             loaded.whisper.model.unload_model()  # CTranslate2's memory goes now, whoever still holds the object
         del loaded
         give_back()
+
+    def _fits(self, plan: EnginePlan) -> bool:
+        """Whether what is loaded is what the plan needs."""
+        now = self.plan
+        return now is not None and all(
+            getattr(now, part) == getattr(plan, part) for part in ("model", "device", "compute_type")
+        )
 
     def _load(self, plan: EnginePlan) -> LoadedWhisper:
         folder = whisper_folder(plan.model, self._cache, offline=self._offline)
@@ -91,10 +101,6 @@ class WarmWhisper:
             pipeline = _pipeline(folder, plan, self._cuda_device, self._num_threads)
         name = f"whisperx-{version('whisperx')} {Path(plan.model).name}"
         return LoadedWhisper(pipeline, pipeline.options, name, revision_of(folder))
-
-
-def _key(plan: EnginePlan) -> tuple[str, str, str]:
-    return plan.model, plan.device, plan.compute_type
 
 
 def give_back() -> None:
@@ -135,15 +141,16 @@ def _pipeline(folder: Path, plan: EnginePlan, cuda_device: int, num_threads: int
     import whisperx
 
     try:
-        return whisperx.load_model(
-            str(folder),
-            plan.device,
-            device_index=cuda_device if plan.device == "cuda" else 0,
-            compute_type=plan.compute_type,
-            vad_method="pyannote",  # comes with whisperx; the other one is fetched from GitHub
-            local_files_only=True,
-            threads=num_threads,
-        )
+        with contextlib.redirect_stdout(None):  # it says that it was handed a voice detector
+            return whisperx.load_model(
+                str(folder),
+                plan.device,
+                device_index=cuda_device if plan.device == "cuda" else 0,
+                compute_type=plan.compute_type,
+                vad_model=object(),  # each meeting brings its own
+                local_files_only=True,
+                threads=num_threads,
+            )
     except (ImportError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise mapped(error) from error

@@ -27,12 +27,24 @@ def hushed() -> Iterator[None]:
         yield
 
 
+LIBRARY_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch, CTranslate2 and the libraries around them raise while they compute."""
+
+
 @contextmanager
 def errors_mapped() -> Iterator[None]:
     """What the libraries raise, as ours."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise mapped(error) from error
 
 
@@ -53,10 +65,10 @@ def is_gpu_out_of_memory(error: Exception) -> bool:
     """
     As torch ("CUDA out of memory"), CTranslate2 ("CUDA failed with error out of memory"), cuBLAS and cuDNN put it.
 
-    An error that poisons the process's CUDA context is none, whatever it was caused by: nothing works after it.
+    An error that stays with the process's CUDA context is none, whatever it was caused by: nothing works after it.
     """
     message = str(error).lower()
-    if any(sign in message for sign in _POISON):
+    if any(sign in message for sign in _STICKY):
         return False
     return ("cuda" in message and "out of memory" in message) or any(sign in message for sign in _ALLOC_FAILED)
 
@@ -68,9 +80,16 @@ def is_out_of_memory(error: Exception) -> bool:
     return on_cpu or is_gpu_out_of_memory(error)
 
 
+def is_gpu_lost(error: Exception) -> bool:
+    """Any other error of CUDA and its libraries: this process can no longer be trusted with the GPU."""
+    message = str(error).lower()
+    of_gpu = any(name in message for name in ("cuda", "cublas", "cudnn", *_STICKY))
+    return of_gpu and not is_gpu_out_of_memory(error)
+
+
 _ALLOC_FAILED = ("cublas_status_alloc_failed", "cudnn_status_alloc_failed")
-_POISON = ("illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address")
-"""Errors of CUDA that stay with the process. Source: "sticky" errors in NVIDIA's CUDA Runtime API, cudaError."""
+_STICKY = ("illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address")
+"""Source: the errors after which "the process must be terminated", NVIDIA's CUDA Runtime API, cudaError."""
 
 
 @contextmanager
