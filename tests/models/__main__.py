@@ -48,10 +48,10 @@ def _speech(work: Path) -> None:
 
 
 def _evaluate(work: Path) -> None:
-    from tests.models.evaluation import evaluate_aligner, evaluate_whisper
+    from tests.models.evaluation import evaluate
 
     logging.disable(logging.WARNING)
-    for line in (*evaluate_whisper(WHISPER), *evaluate_aligner(ALIGNER)):
+    for line in evaluate(WHISPER, ALIGNER):
         print(line, flush=True)
 
 

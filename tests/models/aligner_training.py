@@ -226,3 +226,7 @@ def save_aligner(checkpoint: Path, folder: Path) -> None:
         extractor = transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
         transformers.Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
     learner.aligner.half().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = "float32"  # to be computed with; the file keeps halves
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / "model.safetensors").chmod(0o644)

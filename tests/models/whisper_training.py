@@ -95,7 +95,6 @@ class Losses:
 def train(corpus: Path, checkpoints: Path, phases: Sequence[Phase] = PHASES) -> None:
     """Phases whose checkpoint is there are left out: training goes on where it was ended."""
     checkpoints.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(2)
     torch.manual_seed(0)
     learner = Learner()
     for phase in phases:

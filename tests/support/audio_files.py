@@ -1,5 +1,5 @@
 """
-Recordings of every kind, made when a test needs them: nothing binary lies in the repository.
+Recordings of every kind, made when a test needs them: they are not kept in the repository.
 
 `samples` are float64 in [-1, 1], shape (num_samples, num_channels). All is seeded: a file is the same every time.
 """
