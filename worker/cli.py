@@ -72,7 +72,9 @@ def run(
 @cli.command()
 def demo(
     audio: Annotated[Path | None, typer.Argument(help="A recording of your own; without it, the sample.")] = None,
-    engine: Annotated[EngineName, typer.Option(help="Who transcribes.")] = EngineName.SPHINX,
+    engine: Annotated[
+        EngineName | None, typer.Option(help="Who transcribes; if not said, whisperx when a model of it can be had.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """See it work: a real recording through a real queue, on a database of its own."""
@@ -84,9 +86,9 @@ def demo(
     from worker.progress import ProgressBars
 
     people = console(stderr=as_json)
-    people.print(demonstration.ABOUT_ENGINE[engine])
     recording = demonstration.Recording(audio, audio.name) if audio else demonstration.sample()
-    settings = demonstration.demo_settings(engine)
+    settings, about = run_async(demonstration.chosen(engine))
+    people.print(about)
     logs = configure_logging(
         log_dir=settings.log_dir,
         level="INFO",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from worker import app, app_database, app_recordings
+from worker import app, app_database, app_models, app_recordings
 from worker.config import Need, Settings, load_settings
 from worker.events import MeetingFailed
 from worker.exceptions import ConfigurationError
@@ -20,13 +20,11 @@ from worker.scores import Scores
 DEMO_DIR = Path("demo_data")
 SAMPLE = "pyannote/audio/sample/sample"
 
-ABOUT_ENGINE = {
-    "sphinx": (
-        "Engine: PocketSphinx, because it needs no download; its text of a conversation is rough. "
-        "With WhisperX: make demo ENGINE=whisperx (fetches a model of 0.5 GB once, or set WHISPER_MODEL to a folder)."
-    ),
-    "whisperx": "Engine: WhisperX; its model is fetched once if it is not in MODEL_CACHE_DIR yet.",
-}
+ROUGH = "Engine: PocketSphinx, which brings its model along; its text of a conversation is rough."
+WHY_ROUGH = (
+    f"{ROUGH} WhisperX writes good text and is used as soon as a Whisper model can be had: none is on this PC, and no "
+    "model hub answers. Let the PC reach huggingface.co once, or set WHISPER_MODEL to a folder."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,20 @@ def demo_settings(engine: str) -> Settings:
         "ASR_ENGINE": engine,
     }
     return load_settings([Need.DATABASE, Need.WORKER], environ={**environ, **own}, env_file=None)
+
+
+async def chosen(engine: str | None) -> tuple[Settings, str]:
+    """
+    The settings for the engine that was asked for, else for WhisperX when a model of it can be had (found out within
+    five seconds), else for PocketSphinx; and a sentence that says which it is and why.
+    """
+    if engine == "sphinx":
+        return demo_settings("sphinx"), ROUGH
+    settings = demo_settings("whisperx")
+    where = await app_models.whisper_at_hand(settings)
+    if engine is None and where is None:
+        return demo_settings("sphinx"), WHY_ROUGH
+    return settings, f"Engine: WhisperX. {where or 'No Whisper model is here, and no hub answers.'}"
 
 
 async def run(settings: Settings, recording: Recording, observers: Iterable[Observer]) -> MeetingDetail:

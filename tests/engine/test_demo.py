@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from tests.support.embedded_postgres import reachable_directory
+from tests.support.spoken_meetings import ALIGNER, WHISPER, SpokenText, sentences
 from tests.support.worker_process import ROOT
 from worker import demo
 
@@ -27,6 +28,7 @@ def folder() -> Iterator[Path]:
 
 def run_demo(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    environment["MODELS_OFFLINE"] = "true"  # where tests run, a hub may answer
     return subprocess.run(
         [sys.executable, "-m", "worker", "demo", *arguments],
         cwd=folder,
@@ -49,7 +51,7 @@ def test_the_sample_is_transcribed_told_apart_and_scored(folder: Path) -> None:
     assert shown["num_words"] > 20
     assert {"decode", "transcribe", "diarize", "turns", "summarize"} <= set(shown["stage_seconds"])
     assert "PocketSphinx" in done.stderr, "which engine works is said in one clear line"
-    assert "ENGINE=whisperx" in done.stderr
+    assert "as soon as a Whisper model can be had" in done.stderr
     assert "SPEAKER_01" in done.stderr
     assert not list((folder / "demo_data" / "temp_audio").iterdir())
 
@@ -73,9 +75,19 @@ def test_a_file_that_is_no_recording_is_exit_code_1_with_the_reason(folder: Path
 
 
 def test_whisperx_without_a_model_says_so_at_once_and_is_not_swapped_for_another_engine(folder: Path) -> None:
-    done = run_demo(folder, "--engine", "whisperx", "--json", HF_HUB_OFFLINE="1")
+    done = run_demo(folder, "--engine", "whisperx", "--json")
     assert done.returncode == 1
     shown = json.loads(done.stdout)
     assert shown["error_code"] == "model_unavailable"
     assert "WHISPER_MODEL" in shown["error_message"]
     assert shown["num_words"] == 0
+
+
+def test_whisperx_is_chosen_when_a_model_of_it_is_here(folder: Path) -> None:
+    """Nobody asked for an engine: the folder of WHISPER_MODEL is enough."""
+    own = SpokenText.write_wav(sentences()[0], folder)
+    done = run_demo(folder, str(own), "--json", WHISPER_MODEL=str(WHISPER), ALIGN_MODEL=str(ALIGNER))
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["status"], shown["engine"]) == ("completed", "whisperx")
+    assert "Engine: WhisperX" in done.stderr
