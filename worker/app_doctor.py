@@ -15,6 +15,7 @@ from pathlib import Path
 
 from worker import app_doctor_engine as engine
 from worker import app_doctor_pc as pc
+from worker import app_doctor_plan as plan
 from worker import app_doctor_project as project
 from worker.app_doctor_check import Check, Lines, State, guarded, guarded_sync, in_order
 from worker.config import ADMIN_VARIABLES, VARIABLES, Need, Settings, load_settings
@@ -62,7 +63,10 @@ def _looks(
         return await project.project_checks(settings)
 
     async def model() -> Lines:
-        return await engine.model_check(settings, environ)
+        return await engine.model_check(await asyncio.to_thread(with_model), environ)
+
+    def with_model() -> Settings:
+        return plan.settings_with_model(settings, environ, senses)
 
     return [
         guarded("clock", clock),
@@ -70,9 +74,11 @@ def _looks(
         guarded("model", model),
         guarded_sync("key", lambda: project.key_checks(settings, time.time())),
         guarded_sync("temp_space", lambda: pc.temp_space_check(settings, senses)),
-        guarded_sync("model_space", lambda: engine.model_space_check(settings, senses)),
+        guarded_sync("model_space", lambda: engine.model_space_check(with_model(), senses)),
         guarded_sync("memory", lambda: pc.memory_check(settings, senses)),
         guarded_sync("gpu", lambda: engine.gpu_check(settings, environ, senses)),
+        guarded_sync("cuda", lambda: plan.cuda_check(settings, environ, senses)),
+        guarded_sync("plan", lambda: plan.plan_check(settings, environ, senses)),
         guarded_sync("hf_token", lambda: engine.hf_token_check(settings)),
         guarded_sync("telemetry", lambda: engine.telemetry_check(settings, environ)),
         guarded_sync("unit", lambda: pc.unit_check(settings, senses)),

@@ -48,6 +48,14 @@ CHECKS: dict[str, tuple[str, str]] = {
     "model_space": ("room for a model that is yet to be fetched", "free the disk of `MODEL_CACHE_DIR`"),
     "memory": ("free memory for the engines", "lower `ENGINE_PROCESSES`, or a smaller `WHISPER_MODEL`"),
     "gpu": ("the GPU of `CUDA_DEVICE` and its driver", "its driver, `CUDA_DEVICE`, or `ENABLE_GPU=false`"),
+    "cuda": (
+        "whether the GPU's generation and the installed libraries (CUDA, cuDNN) fit each other",
+        "`pip install -r requirements.txt -c constraints.txt`, a newer GPU, or `ENABLE_GPU=false`",
+    ),
+    "plan": (
+        "what an hour's meeting is computed with, and why; never more than information",
+        "`WHISPER_MODEL`, `WHISPER_COMPUTE_TYPE`, `WHISPER_BATCH_SIZE`, if you want another",
+    ),
     "model": ("whether the Whisper model is here or can be fetched", "`WHISPER_MODEL`; let the PC reach the model hub"),
     "hf_token": ("whether `HF_TOKEN` looks like one; none is needed", "copy `HF_TOKEN` anew, or remove it"),
     "telemetry": ("that the libraries report to nobody", "update the worker"),

@@ -67,7 +67,8 @@ async def _hub_check(name: str, environment: Mapping[str, str]) -> Check:
     missing = f"The Whisper model {name} is not in MODEL_CACHE_DIR yet"
     if environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         sentence = (
-            f"{missing}, and HF_HUB_OFFLINE forbids to fetch it. Unset it once, or set WHISPER_MODEL to a folder."
+            f"{missing}, and MODELS_OFFLINE or HF_HUB_OFFLINE forbids to fetch it. Run `python -m worker models pull "
+            "--from-lab`, unset it once, or set WHISPER_MODEL to a folder."
         )
         return Check("model", State.FAILED, sentence)
     hub = environment.get("HF_ENDPOINT", HUB)

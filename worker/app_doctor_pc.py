@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.adapters import pc_facts
-from worker.adapters.gpu_nvml import read_gpu
+from worker.adapters.gpu_libraries import is_engine, wrong_libraries
+from worker.adapters.gpu_nvml import gpu_processes, read_gpu, read_gpu_state
 from worker.app_children import num_engines
 from worker.app_doctor_check import Check, State, gigabytes
 from worker.config import Settings
-from worker.models import GpuFacts
+from worker.models import GpuFacts, GpuState
 
 DECODED_BYTES_PER_HOUR = 16_000 * 2 * 3600
 """audio.wav: 16 kHz, mono, 16 bits."""
@@ -27,6 +28,15 @@ def _gpu(number: int, visible: str | None) -> GpuFacts | None:
     return read_gpu(number, visible=visible)
 
 
+def _gpu_state(uuid: str) -> GpuState | None:
+    """What running workers' engines hold counts as free: theirs is the plan that is asked for."""
+    found = read_gpu_state(uuid)
+    if found is None:
+        return None
+    held_bytes = sum(size or 0 for pid, size in (gpu_processes(uuid) or {}).items() if is_engine(pid))
+    return found[0].model_copy(update={"free_bytes": found[0].free_bytes + held_bytes})
+
+
 @dataclass(frozen=True)
 class PcSenses:
     """How the doctor looks at the PC; tests bring other eyes."""
@@ -34,6 +44,8 @@ class PcSenses:
     free_bytes: Callable[[Path], int] = pc_facts.free_bytes
     available_memory_bytes: Callable[[], int] = pc_facts.available_memory_bytes
     gpu: Callable[[int, str | None], GpuFacts | None] = _gpu  # CUDA_DEVICE, CUDA_VISIBLE_DEVICES
+    gpu_state: Callable[[str], GpuState | None] = _gpu_state  # by UUID
+    wrong_libraries: Callable[[], list[str]] = wrong_libraries
     unit_state: Callable[[str], str | None] = pc_facts.unit_state
     hostname: Callable[[], str] = socket.gethostname
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,10 @@ def measured_plans(
     gpu_uuid: str | None,
     num_threads: int,
     ram_bytes: int,
+    read_gpu: Callable[[str], GpuReading | None] | None = None,
 ) -> MeasuredPlans:
-    """Plans for this process: what it holds of the GPU's memory itself counts as free."""
+    """Plans for this process: as a rule what it holds of the GPU's memory itself counts as free."""
+    look = read_gpu or _reading
     wishes = Wishes(
         model=model,
         compute_type=compute_type,
@@ -85,7 +87,7 @@ def measured_plans(
         diarizer=diarizer,
     )
     return MeasuredPlans(
-        read_gpu=lambda: None if gpu_uuid is None else _reading(gpu_uuid),
+        read_gpu=lambda: None if gpu_uuid is None else look(gpu_uuid),
         num_threads=num_threads,
         ram_bytes=ram_bytes,
         wishes=wishes,

@@ -16,6 +16,7 @@ from tests.support.doctor_set_ups import (
     DAYS_S,
     GOOD_PC,
     GPU,
+    GPU_STATE,
     OF_A_PC,
     OF_A_PROJECT,
     WORKER_ROLE,
@@ -197,6 +198,20 @@ BROKEN: dict[str, Broken] = {
         senses=replace(GOOD_PC, gpu=lambda number, visible: GPU.model_copy(update={"driver": "470.1"})),
         breaking=own_model,
     ),
+    "a GPU too old for the libraries": Broken(
+        warned("cuda"),
+        ("6.1", "Volta", "ENABLE_GPU=false"),
+        WHISPERX,
+        senses=replace(GOOD_PC, gpu_state=lambda _: GPU_STATE.model_copy(update={"compute_capability": (6, 1)})),
+        breaking=own_model,
+    ),
+    "another cuDNN": Broken(
+        failed("cuda"),
+        ("nvidia-cudnn-cu12 is 8.9.7 instead of 9", "requirements.txt"),
+        WHISPERX,
+        senses=replace(GOOD_PC, wrong_libraries=lambda: ["nvidia-cudnn-cu12 is 8.9.7 instead of 9"]),
+        breaking=own_model,
+    ),
     "no model folder": Broken(
         failed("model"), ("WHISPER_MODEL",), {"ASR_ENGINE": "whisperx", "WHISPER_MODEL": "/nowhere"}
     ),
@@ -207,7 +222,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "no way to the hub": Broken(
         warned("model"),
-        ("WHISPER_MODEL", "ASR_ENGINE=sphinx"),
+        ("large-v3", "WHISPER_MODEL", "ASR_ENGINE=sphinx"),
         {"ASR_ENGINE": "whisperx", "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"},
     ),
     "no hub token": Broken(warned("hf_token"), ("HF_TOKEN",), {"HF_TOKEN": "secret"}),

@@ -23,19 +23,29 @@ from tests.support.worker_process import environment_in
 from worker.app_doctor import examine
 from worker.app_doctor_check import Check, State
 from worker.app_doctor_pc import PcSenses
-from worker.models import GpuFacts
+from worker.models import GpuFacts, GpuState
 
 PUBLISHABLE, WORKER_ROLE = project_keys.PUBLISHABLE_KEY, project_keys.WORKER_ROLE
 DAYS_S = 86_400.0
 GPU = GpuFacts(name="RTX", uuid="GPU-1", driver="550.54.15", vram_bytes=24 * 10**9)
+GPU_STATE = GpuState(
+    name="RTX",
+    uuid="GPU-1",
+    driver="550.54.15",
+    total_bytes=24 * 10**9,
+    free_bytes=23 * 10**9,
+    compute_capability=(8, 6),
+)
 GOOD_PC = PcSenses(
     free_bytes=lambda _: 10**12,
     available_memory_bytes=lambda: 64 * 10**9,
     gpu=lambda number, _: GPU if number == 0 else None,
+    gpu_state=lambda uuid: GPU_STATE if uuid == GPU.uuid else None,
+    wrong_libraries=list,
     unit_state=lambda _: "enabled",
     hostname=lambda: "lab-pc-1",
 )
-OF_A_PC = ["temp_space", "model_space", "memory", "gpu", "model", "hf_token", "telemetry", "unit"]
+OF_A_PC = ["temp_space", "model_space", "memory", "gpu", "cuda", "plan", "model", "hf_token", "telemetry", "unit"]
 OF_A_PROJECT = ["clock", "database", "schema", "functions", "worker_id", "storage"]
 
 

@@ -114,7 +114,11 @@ class Settings(BaseModel):
     asr_engine: Literal["whisperx", "sphinx"] = Field(
         "whisperx", description="`whisperx`, or `sphinx`: offline, English, rough"
     )
-    whisper_model: str = Field("small", min_length=1, description="Whisper model: a name or a folder (engine whisperx)")
+    whisper_model: str = Field(
+        "auto",
+        min_length=1,
+        description="Whisper model: a name, a folder, or `auto`: the best for the GPU's memory, or the CPU",
+    )
     whisper_compute_type: Literal["auto", "float16", "bfloat16", "int8_float16", "int8", "float32"] = Field(
         "auto", description="Number format of the Whisper model; `auto` chooses by GPU and free memory"
     )
@@ -141,7 +145,8 @@ class Settings(BaseModel):
         None, description="Give Whisper's memory back before diarization; by free memory if not set"
     )
     allow_smaller_model: bool = Field(
-        True, description="When the GPU's memory does not suffice, go on with a smaller Whisper model"
+        True,
+        description="When the GPU's memory does not suffice, go on with a smaller Whisper model that is on this PC",
     )
     allow_cpu_fallback: bool = Field(
         False, description="When the GPU's memory does not suffice for anything, go on with the CPU"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from worker.engine.planner import AUTO, Machine, Wishes, rungs_for, vram_bytes
+from worker.engine.planner import AUTO, Machine, Wishes, model_for, rungs_for, vram_bytes
 from worker.engine.rung_memory import RungMemory, rung_of
 from worker.models import EnginePlan, GpuState
 
@@ -60,6 +60,11 @@ class MeasuredPlans:
         failed = self._memory.failed_rung(self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())
         return _below(rungs, failed)
 
+    def model(self) -> str:
+        """What WHISPER_MODEL comes to on this PC."""
+        self._look()
+        return model_for(self._machine, self._wishes_now())
+
     def rungs(self, audio_s: float) -> Sequence[EnginePlan]:
         rungs = self.preview(audio_s)
         self._begin(rungs[0], audio_s)
@@ -89,13 +94,16 @@ class MeasuredPlans:
         self._machine = replace(self._machine, gpu=self._gpu)
 
     def _all_rungs(self, audio_s: float) -> Sequence[EnginePlan]:
+        return rungs_for(self._machine, audio_s, self._wishes_now())
+
+    def _wishes_now(self) -> Wishes:
+        """With what is on this PC; when `auto` would fetch another model and cannot, that is all there is."""
         at_hand = self._at_hand()
         wishes = replace(self._wishes, at_hand=at_hand)
-        rungs = rungs_for(self._machine, audio_s, wishes)
-        is_missing = wishes.model == AUTO and at_hand and rungs[0].model not in at_hand
+        is_missing = wishes.model == AUTO and at_hand and model_for(self._machine, wishes) not in at_hand
         if is_missing and wishes.can_fetch and not self._is_hub_reachable():
-            return rungs_for(self._machine, audio_s, replace(wishes, can_fetch=False))
-        return rungs
+            return replace(wishes, can_fetch=False)
+        return wishes
 
     def _begin(self, plan: EnginePlan, audio_s: float) -> None:
         self._memory.trying(plan, self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())

@@ -114,6 +114,14 @@ def rungs_for(machine: Machine, audio_s: float, wishes: Wishes) -> tuple[EngineP
     return _explained(rungs)
 
 
+def model_for(machine: Machine, wishes: Wishes) -> str:
+    """The model at the top of the rungs, whatever is free now: what a PC has to have."""
+    if wishes.model != AUTO:
+        return wishes.model
+    gpu, _ = _usable(machine.gpu)
+    return _cpu_model(machine, wishes)[0] if gpu is None else _chosen(gpu, wishes)[0]
+
+
 def facts_of(model: str) -> WhisperModel:
     """The catalogue's entry; for a folder or another's repository the one that its name speaks of, else the largest."""
     known = WHISPER_MODELS.get(model)
