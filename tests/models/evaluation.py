@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from tests.support.spoken_meetings import SpokenText, meetings, sensible_meeting, sentences
-from tests.support.unmodified_whisperx import UnmodifiedWhisperX, deviations_s, word_error_rate, word_pairs, written
-
-_LONGEST_S = 25.0
-_MARGIN_S = 0.2
+from tests.support.unmodified_whisperx import (
+    UnmodifiedWhisperX,
+    deviations_s,
+    true_passages,
+    word_error_rate,
+    word_pairs,
+    written,
+)
 
 
 def evaluate(whisper: Path, aligner: Path) -> Iterator[str]:
@@ -31,20 +35,6 @@ def evaluate(whisper: Path, aligner: Path) -> Iterator[str]:
 
 def _deviations_s(whisperx: UnmodifiedWhisperX, text: SpokenText, passages: list[dict[str, Any]]) -> list[float]:
     return deviations_s(word_pairs(text, whisperx.align(passages, text.samples)))
-
-
-def true_passages(text: SpokenText) -> list[dict[str, Any]]:
-    """Whole sentences, together no longer than what whisperx's voice detector joins."""
-    kept: list[dict[str, Any]] = []
-    words = iter(text.words)
-    for sentence in text.text.rstrip(".").split(". "):
-        spoken = [next(words) for _ in sentence.split()]
-        start_s, end_s = max(0.0, spoken[0].start_s - _MARGIN_S), min(text.duration_s, spoken[-1].end_s + _MARGIN_S)
-        if kept and end_s - kept[-1]["start"] <= _LONGEST_S:
-            kept[-1] |= {"end": end_s, "text": f"{kept[-1]['text']} {sentence}."}
-        else:
-            kept.append({"start": start_s, "end": end_s, "text": f"{sentence}."})
-    return kept
 
 
 def _spread(deviations: list[list[float]]) -> str:

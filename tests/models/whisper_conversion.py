@@ -8,6 +8,7 @@ model that loads and writes nonsense: see vocabulary.py.
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,17 +40,20 @@ _FEATURES = {
 
 
 def convert(checkpoint: Path, folder: Path) -> None:
-    """Write the model of a training checkpoint into the folder, 1.9 MB."""
+    """Write the model of a training checkpoint into the folder, 1.9 MB, beside what else is there."""
     state = torch.load(checkpoint)
     weights = {name.removeprefix(_WEIGHTS): value for name, value in state.items() if name.startswith(_WEIGHTS)}
     converters: Any = import_module("ctranslate2").converters
     with TemporaryDirectory() as scratch:
-        source = Path(scratch)
+        source, converted = Path(scratch) / "transformers", Path(scratch) / "ctranslate2"
         _whisper(weights).save_pretrained(source)
         _tokenizer().save_pretrained(source)
         (source / "preprocessor_config.json").write_text(json.dumps(_FEATURES))
-        converter = converters.TransformersConverter(scratch, copy_files=["tokenizer.json", "preprocessor_config.json"])
-        converter.convert(str(folder), quantization=_QUANTIZATION, force=True)
+        converter = converters.TransformersConverter(
+            str(source), copy_files=["tokenizer.json", "preprocessor_config.json"]
+        )
+        converter.convert(str(converted), quantization=_QUANTIZATION)
+        shutil.copytree(converted, folder, dirs_exist_ok=True)
 
 
 def _whisper(weights: dict[str, torch.Tensor]) -> Any:

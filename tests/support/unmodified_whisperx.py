@@ -21,6 +21,9 @@ from tests.support.spoken_meetings import ALIGNER, WHISPER, SpokenText, TrueWord
 _PUNKT = Path("tokenizers/punkt_tab/english")
 _PUNKT_FILES = ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab")
 
+_LONGEST_S = 25.0
+_MARGIN_S = 0.2
+
 
 @dataclass(frozen=True)
 class HeardWord:
@@ -40,6 +43,7 @@ class UnmodifiedWhisperX:
     """
 
     def __init__(self, nltk_data: Path, *, whisper: Path = WHISPER, aligner: Path = ALIGNER) -> None:
+        self._nltk_data = nltk_data
         _provide_punkt(nltk_data)
         with _quiet():
             import_module("torch").set_num_threads(1)
@@ -63,9 +67,23 @@ class UnmodifiedWhisperX:
         return passages
 
     def align(self, passages: Sequence[dict[str, Any]], samples: Any) -> list[HeardWord]:
-        with _quiet():
+        with _quiet(), _found_by_nltk(self._nltk_data):
             words = self._align(passages, *self._aligner, samples, "cpu")["word_segments"]
         return [HeardWord(text=word["word"], start_s=word["start"], end_s=word["end"]) for word in words]
+
+
+def true_passages(text: SpokenText) -> list[dict[str, Any]]:
+    """Whole sentences, together no longer than what whisperx's voice detector joins."""
+    kept: list[dict[str, Any]] = []
+    words = iter(text.words)
+    for sentence in text.text.rstrip(".").split(". "):
+        spoken = [next(words) for _ in sentence.split()]
+        start_s, end_s = max(0.0, spoken[0].start_s - _MARGIN_S), min(text.duration_s, spoken[-1].end_s + _MARGIN_S)
+        if kept and end_s - kept[-1]["start"] <= _LONGEST_S:
+            kept[-1] |= {"end": end_s, "text": f"{kept[-1]['text']} {sentence}."}
+        else:
+            kept.append({"start": start_s, "end": end_s, "text": f"{sentence}."})
+    return kept
 
 
 def written(passages: Sequence[dict[str, Any]]) -> str:
@@ -103,7 +121,16 @@ def _provide_punkt(nltk_data: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in _PUNKT_FILES:
         (folder / name).touch()
-    import_module("nltk").data.path.insert(0, str(nltk_data))
+
+
+@contextmanager
+def _found_by_nltk(nltk_data: Path) -> Iterator[None]:
+    places: list[str] = import_module("nltk").data.path
+    places.insert(0, str(nltk_data))
+    try:
+        yield
+    finally:
+        places.remove(str(nltk_data))
 
 
 @contextmanager
