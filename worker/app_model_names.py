@@ -4,20 +4,25 @@ Models by the names that people use (small, align-de, pyannote, owner/repository
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.app_children import gpu_of, num_engines
 from worker.config import Settings
 from worker.engine.catalogue import ALIASES, ALIGNERS, COMMUNITY_1, WHISPER_MODELS, AlignerModel
+from worker.engine.whisper_cache import is_in_cache
 from worker.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from worker.adapters.models_place import Model
+    from worker.engine.planner import Machine
 
 PYANNOTE = "pyannote"
 ALIGN = "align-"
+_ONE_HOUR_S = 3600.0
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 """owner/name on the hub; what begins with a dot or a slash is a folder."""
@@ -123,7 +128,30 @@ def _folders(cache: Path) -> Iterator[Model]:
 
 
 def _whisper_name(settings: Settings) -> str:
-    return settings.whisper_model
+    """For `auto` what the planner takes when nobody else uses the GPU; offline, the best of what is here."""
+    from worker.engine.planner import AUTO, Wishes, plan_for
+
+    if settings.whisper_model != AUTO:
+        return settings.whisper_model
+    wishes = Wishes(
+        compute_type=settings.whisper_compute_type,
+        batch_size=settings.whisper_batch_size,
+        languages=settings.allowed_languages,
+        at_hand=frozenset(n for n in WHISPER_MODELS if is_in_cache(n, settings.model_cache_dir / "whisper")),
+        can_fetch=not settings.models_offline,
+    )
+    return plan_for(_idle_machine(settings), _ONE_HOUR_S, wishes).model
+
+
+def _idle_machine(settings: Settings) -> Machine:
+    from worker.adapters.gpu_nvml import read_gpu_state
+    from worker.engine.planner import Machine
+
+    gpu, num = gpu_of(settings), num_engines(settings)
+    found = read_gpu_state(gpu.uuid) if gpu else None
+    idle = found[0].model_copy(update={"free_bytes": found[0].total_bytes}) if found else None
+    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(gpu=idle, num_threads=max(1, len(os.sched_getaffinity(0)) // num), ram_bytes=ram_bytes // num)
 
 
 def _whisper(name: str) -> Model:

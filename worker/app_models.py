@@ -98,12 +98,14 @@ def _here(settings: Settings, model: Model, *, is_needed: bool) -> ModelHere:
 
 
 def _state(cache: Path, model: Model) -> tuple[ModelState, Found | None]:
+    from worker.adapters.models_check import lacks_files
     from worker.adapters.models_place import find, is_complete, left_over_bytes
 
     found = find(cache, model)
     if found is None:
         return (ModelState.INCOMPLETE if left_over_bytes(cache, model) else ModelState.MISSING), None
-    return (ModelState.COMPLETE if is_complete(cache, model, found) else ModelState.INCOMPLETE), found
+    is_whole = is_complete(cache, model, found) and not lacks_files(cache, model, found)
+    return (ModelState.COMPLETE if is_whole else ModelState.INCOMPLETE), found
 
 
 # --- from the hub ------------------------------------------------------------------------------------------------
@@ -132,9 +134,11 @@ def _pull(settings: Settings, model: Model, report: Report, web: Fetcher) -> Non
     from worker.adapters.models_place import find, is_complete
 
     cache, licence = settings.model_cache_dir, model.licence
-    if model.url is not None:
-        asyncio.run(_pull_file(cache, model, report, web))
-    elif model.repository is not None:
+    with disk_problems_mapped(model):
+        is_by_hand = _refuse_damaged_folder(cache, model)
+        if model.url is not None and not is_by_hand:
+            asyncio.run(_pull_file(cache, model, report, web))
+    if model.repository is not None and not is_by_hand:
         token = settings.hf_token.get_secret_value() if settings.hf_token else None
         pulled = pull_from_hub(model, cache, token=token, endpoint=_endpoint(settings), report=report)
         licence = pulled.licence or licence
@@ -148,14 +152,33 @@ def _pull(settings: Settings, model: Model, report: Report, web: Fetcher) -> Non
         keep_manifest(cache, model, _manifest(model, found, licence))
 
 
-async def _pull_file(cache: Path, model: Model, report: Report, web: Fetcher) -> None:
-    from worker.adapters.models_place import file_name
+def _refuse_damaged_folder(cache: Path, model: Model) -> bool:
+    """Whether somebody put a folder there by hand, which no pull may replace. Raises ModelUnavailableError."""
+    from worker.adapters.models_check import problems_of
+    from worker.adapters.models_place import Layout, find
 
-    folder = cache / model.room
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / file_name(model)
-    if target.is_file():
+    found = find(cache, model)
+    if found is None or found.layout is not Layout.FOLDER:
+        return False
+    problems = problems_of(cache, model, found)
+    if problems:
+        raise ModelUnavailableError(
+            f"The folder {model.room}/{model.language} of MODEL_CACHE_DIR was put there by hand and is damaged: "
+            f"{', '.join(problems)}. Copy it there again, or remove it and run the command again."
+        )
+    return True
+
+
+async def _pull_file(cache: Path, model: Model, report: Report, web: Fetcher) -> None:
+    """Its server names no checksum, so that only the one of the first time can be held against it."""
+    from worker.adapters.models_check import problems_of
+    from worker.adapters.models_place import file_name, find
+
+    found, target = find(cache, model), cache / model.room / file_name(model)
+    if found is not None and not problems_of(cache, model, found):
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
         await web.fetch(str(model.url), target, max_bytes=MAX_FILE_BYTES, report=report)
     except AudioDownloadError as error:
@@ -204,6 +227,7 @@ async def pull_from_lab(
     Returns the names that were brought, and those that the lab does not have.
     """
     lab = _lab(settings)
+    settings = settings.model_copy(update={"models_offline": False})  # `auto` may want what is not here yet
     wanted = list(_chosen(settings, names))
     if not names and settings.diarizer == "auto" and (pyannote := pyannote_of(settings)) and pyannote not in wanted:
         wanted.append(pyannote)
@@ -311,14 +335,16 @@ async def whisper_at_hand(settings: Settings) -> str | None:
         return "WHISPER_MODEL is a folder." if (Path(name) / "model.bin").is_file() else None
     if not is_hub_name(name):
         return None
-    whisper = next((model for model in models_of(settings) if model.kind == "whisper"), None)
-    if whisper is None:
-        return None
+    asr_only = settings.model_copy(update={"asr_engine": "whisperx", "align_model": None})
+    (whisper, *_) = models_of(asr_only)
     if _state(settings.model_cache_dir, whisper)[0] is ModelState.COMPLETE:
-        return f"The Whisper model {whisper.name} is in MODEL_CACHE_DIR."
-    offline = child_environment(settings).get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
-    if settings.models_offline or offline:
-        return None
-    if await answers(_endpoint(settings) or HUB, timeout_s=AT_HAND_S):
+        return _in_cache(whisper)
+    is_forbidden = child_environment(settings).get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    if not (settings.models_offline or is_forbidden) and await answers(_endpoint(settings) or HUB, timeout_s=AT_HAND_S):
         return f"The Whisper model {whisper.name} can be fetched from the hub ({whisper.num_bytes / 1e9:.1f} GB)."
-    return None
+    (second, *_) = models_of(asr_only.model_copy(update={"models_offline": True}))  # `auto` takes what is here
+    return _in_cache(second) if _state(settings.model_cache_dir, second)[0] is ModelState.COMPLETE else None
+
+
+def _in_cache(model: Model) -> str:
+    return f"The Whisper model {model.name} is in MODEL_CACHE_DIR."

@@ -74,7 +74,7 @@ def supabase(_folder: Path) -> Iterator[Lab]:
 STORAGES: dict[str, Callable[[Path], AbstractContextManager[Lab]]] = {"local": local, "supabase": supabase}
 
 
-@pytest.fixture(params=STORAGES)
+@pytest.fixture(params=["local", pytest.param("supabase", marks=pytest.mark.slow)])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     with STORAGES[request.param](tmp_path) as lab:
         yield lab
@@ -152,6 +152,7 @@ class Counting:
 # --- there and back ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lab", STORAGES, indirect=True)
 async def test_what_one_pc_pushes_another_has_where_its_engine_looks(lab: Lab, here: Path, other: Path) -> None:
     """Every file, the checksums, the attribution; and nothing is left over."""
     await pushed(lab, here)

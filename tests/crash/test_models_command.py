@@ -100,6 +100,7 @@ def test_a_damaged_file_is_found_and_repaired(shell: Shell) -> None:
     assert shell("models", "check", "small").returncode == 0
 
 
+@pytest.mark.slow
 def test_one_pc_pulls_and_pushes_and_the_others_need_no_hub(shell: Shell, hub: FakeHub, tmp_path: Path) -> None:
     """pyannote's terms are accepted by one person; the other PC has no token and asks no hub."""
     hub.licence = "cc-by-4.0"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.support.fake_hub import NO_TOKEN, FakeHub
 from tests.support.settings import settings_in
+from tests.support.web_server import WebServer, trusting
 from worker import app_models
+from worker.adapters.fetch_url import UrlFetcher
 from worker.adapters.models_place import Model, file_name
 from worker.app_model_names import model_named, models_of, unnamed_models
 from worker.config import Settings
 from worker.engine.catalogue import ALIGNERS, WHISPER_MODELS
 from worker.exceptions import ConfigurationError, ModelUnavailableError
+from worker.ports import Report
 
 
 def whisperx_in(folder: Path, **variables: str) -> Settings:
@@ -34,6 +38,7 @@ def names(models: tuple[Model, ...]) -> list[str]:
         ({"WHISPER_MODEL": "Systran/faster-whisper-tiny"}, ["tiny", "align-en"]),
         ({"WHISPER_MODEL": "somebody/model", "ALIGN_MODEL": "some/aligner"}, ["somebody/model", "some/aligner"]),
         ({"WHISPER_MODEL": "/", "ALIGN_MODEL": "/"}, []),
+        ({"WHISPER_MODEL": "auto", "ENABLE_GPU": "false"}, ["small", "align-en"]),
         ({"HF_TOKEN": "hf_x"}, ["small", "align-en", "pyannote"]),
         ({"HF_TOKEN": "hf_x", "DIARIZER": "bundled"}, ["small", "align-en"]),
         ({"DIARIZER": "pyannote", "PYANNOTE_MODEL": "some/pipeline"}, ["small", "align-en", "some/pipeline"]),
@@ -42,6 +47,14 @@ def names(models: tuple[Model, ...]) -> list[str]:
 )
 def test_what_the_settings_need_is_known(tmp_path: Path, variables: dict[str, str], expected: list[str]) -> None:
     assert names(models_of(whisperx_in(tmp_path, **variables))) == expected
+
+
+def test_auto_takes_what_is_here_when_nothing_may_be_fetched(tmp_path: Path) -> None:
+    settings = whisperx_in(tmp_path, WHISPER_MODEL="auto", ENABLE_GPU="false", MODELS_OFFLINE="true")
+    snapshot = settings.model_cache_dir / "whisper" / "models--Systran--faster-whisper-tiny" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.bin").write_bytes(b"weights")
+    assert names(models_of(settings)) == ["tiny", "align-en"]
 
 
 def test_every_model_of_the_catalogue_has_a_name_and_a_source(tmp_path: Path) -> None:
@@ -118,6 +131,51 @@ def test_a_repository_with_something_else_in_it_is_refused(tmp_path: Path, monke
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         with pytest.raises(ModelUnavailableError, match=r"holds no whisper model .* model\.bin"):
             app_models.pull(whisperx_in(tmp_path), ["openai/whisper-small"])
+
+
+async def test_an_aligner_of_torchaudio_comes_from_its_own_server(tmp_path: Path) -> None:
+    """Fetched as recordings are (resumed, redirects checked), and its checksum is written down for `check`."""
+    settings = whisperx_in(tmp_path)
+    async with WebServer(tmp_path, b"weights" * 1000) as server:
+        web = AtTestServer(server)
+        assert await asyncio.to_thread(app_models.pull, settings, ["align-de"], web=web) == ("align-de",)
+        await asyncio.to_thread(app_models.pull, settings, ["align-de"], web=web)
+        assert web.asked == ["https://download.pytorch.org/torchaudio/models/wav2vec2_voxpopuli_base_10k_asr_de.pt"]
+        file = settings.model_cache_dir / "align" / "wav2vec2_voxpopuli_base_10k_asr_de.pt"
+        file.write_bytes(b"damaged" * 1000)
+        await asyncio.to_thread(app_models.pull, settings, ["align-de"], web=web)
+    assert file.read_bytes() == b"weights" * 1000
+    assert app_models.check(settings, ["align-de"]) == (app_models.Checked("align-de", ()),)
+    file.write_bytes(b"damaged" * 1000)
+    assert app_models.check(settings, ["align-de"]) == (app_models.Checked("align-de", (f"{file.name} is damaged",)),)
+
+
+def test_a_folder_that_somebody_made_is_checked_and_never_replaced(tmp_path: Path) -> None:
+    """It is used before anything of a hub's, and `pull` writes down what is in it."""
+    settings = whisperx_in(tmp_path)
+    folder = settings.model_cache_dir / "align" / "nl"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "vocab.json", "model.safetensors"):
+        (folder / name).write_text(name)
+    assert app_models.check(settings, ["align-nl"]) == (app_models.Checked("align-nl", None),)
+    assert app_models.pull(settings, ["align-nl"]) == ("align-nl",)
+    assert app_models.check(settings, ["align-nl"]) == (app_models.Checked("align-nl", ()),)
+    (folder / "vocab.json").write_text("changed")
+    with pytest.raises(ModelUnavailableError, match=r"by hand and is damaged: vocab\.json"):
+        app_models.pull(settings, ["align-nl"])
+
+
+class AtTestServer:
+    """Asks the test's server for whatever is asked for."""
+
+    def __init__(self, server: WebServer) -> None:
+        self._url = server.url
+        self.asked: list[str] = []
+
+    async def fetch(self, address: str, target: Path, *, max_bytes: int, report: Report) -> None:
+        self.asked.append(address)
+        fetcher = UrlFetcher(allow_private=True, ssl_context=trusting())
+        await fetcher.fetch(self._url, target, max_bytes=max_bytes, report=report)
 
 
 async def test_only_whole_models_are_pushed(tmp_path: Path) -> None:

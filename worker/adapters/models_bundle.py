@@ -33,7 +33,7 @@ from worker.adapters.models_manifest import (
     sha256_of,
     write_whole,
 )
-from worker.adapters.models_place import Layout, Model
+from worker.adapters.models_place import Layout, Model, remove_left_overs
 from worker.exceptions import (
     AudioDownloadError,
     AudioMissingError,
@@ -251,6 +251,7 @@ def _finish(cache: Path, model: Model, manifest: Manifest, folder: Path) -> None
         refs = folder.parent.parent / "refs"
         refs.mkdir(exist_ok=True)
         write_whole(refs / "main", str(manifest.revision).encode())
+        remove_left_overs(cache, model)
 
 
 @contextmanager

@@ -29,6 +29,14 @@ def problems_of(cache: Path, model: Model, found: Found, report: Report = unhear
     return tuple(_against_names(blobs, report))
 
 
+def lacks_files(cache: Path, model: Model, found: Found) -> bool:
+    """Whether a file that is in the model's manifest is not here, or has another size. Reads none."""
+    manifest = kept_manifest(cache, model)
+    if manifest is None or not _is_of(manifest, cache, model, found):
+        return False
+    return any(not _has_size(found.folder / file.path, file.size_bytes) for file in manifest.files)
+
+
 def _is_of(manifest: Manifest, cache: Path, model: Model, found: Found) -> bool:
     """The engine may have fetched a newer revision since."""
     try:
@@ -37,13 +45,17 @@ def _is_of(manifest: Manifest, cache: Path, model: Model, found: Found) -> bool:
         return False
 
 
+def _has_size(path: Path, size_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == size_bytes
+
+
 def _against_manifest(manifest: Manifest, found: Found, report: Report) -> Iterator[str]:
     num_read = 0
     for file in manifest.files:
         path = found.folder / file.path
         if not path.is_file():
             yield f"{file.path} is missing"
-        elif path.stat().st_size != file.size_bytes or sha256_of(path) != file.sha256:
+        elif not _has_size(path, file.size_bytes) or sha256_of(path) != file.sha256:
             yield f"{file.path} is damaged"
         num_read += file.size_bytes
         report(num_read / max(manifest.size_bytes, 1))

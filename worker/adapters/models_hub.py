@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from worker.adapters.models_check import hub_hash_of
 from worker.adapters.models_errors import disk_full, disk_problem
 from worker.adapters.models_manifest import BLOCK_BYTES, write_whole
-from worker.adapters.models_place import Model, repository_folder
+from worker.adapters.models_place import Model, remove_left_overs, repository_folder
 from worker.exceptions import DiskFullError, ModelUnavailableError
 from worker.ports import Report
 
@@ -76,6 +76,7 @@ def pull(model: Model, cache: Path, *, token: str | None, endpoint: str | None, 
                 _bring(model, home, file, str(info.sha), token=token, endpoint=endpoint)
         (home / "refs").mkdir(exist_ok=True)
         write_whole(home / "refs" / "main", str(info.sha).encode())
+        remove_left_overs(cache, model)
     report(1.0)
     return Pulled(str(info.sha), str(licence) if (licence := getattr(info.card_data, "license", None)) else None)
 

@@ -103,6 +103,12 @@ def left_over_bytes(cache: Path, model: Model) -> int:
     return sum(path.stat().st_size for path in repository_folder(cache, model).glob("blobs/*.incomplete"))
 
 
+def remove_left_overs(cache: Path, model: Model) -> None:
+    """Of downloads of other revisions, once one is whole."""
+    for path in repository_folder(cache, model).glob("blobs/*.incomplete"):
+        path.unlink(missing_ok=True)
+
+
 def file_name(model: Model) -> str:
     """Of a single file, by its address."""
     return (model.url or "").rpartition("/")[2]
