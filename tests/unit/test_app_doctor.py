@@ -115,7 +115,7 @@ class OddStore(MemoryStore):
 async def test_a_database_that_answers_is_told_with_its_latency() -> None:
     check = await latency_check(OddStore())
     assert check.state is State.OK
-    assert "answers in 0 ms" in check.sentence
+    assert re.search(r"answers in \d+ ms", check.sentence)
     assert (await latency_check(OddStore(), slow_s=-1.0)).state is State.WARNING
 
 
