@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
-from worker.app_children import gpu_of, num_engines
+from worker.app_children import child_environment, gpu_of, num_engines
 from worker.app_plans import measured_plans, plan_arguments
 from worker.config import Settings
 from worker.engine.measured_plans import GpuReading, MeasuredPlans
@@ -32,7 +31,7 @@ def plans_seen(
         state = state_of(uuid)
         return None if state is None else GpuReading(state, has_own=True)
 
-    environ = os.environ if environ is None else environ
+    environ = child_environment(settings) if environ is None else environ
     arguments = plan_arguments(settings, gpu, num_engines=num_engines(settings), environ=environ)
     return measured_plans(**arguments, read_gpu=reading)
 
