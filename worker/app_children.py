@@ -70,10 +70,7 @@ def child_objects(settings: Settings, gpu: GpuFacts | None = None) -> ChildObjec
             kwargs={"max_hours": settings.max_audio_hours, "max_bytes": settings.max_audio_bytes},
         ),
         transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings, gpu)),
-        diarizer=ObjectSpec(
-            factory="worker.app_engine:diarizer",
-            kwargs={"num_threads": _threads_per_engine(settings)},
-        ),
+        diarizer=ObjectSpec(factory="worker.app_engine:diarizer", kwargs=_diarizer_kwargs(settings, gpu)),
         summarizer=ObjectSpec(factory="worker.summarize.extractive:ExtractiveSummarizer"),
         scorer=ObjectSpec(factory="worker.engine.scoring:ReferenceScorer"),
     )
@@ -87,6 +84,19 @@ def _transcriber_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, o
         "cuda_device": 0,  # the child sees no other one
         "align_model": settings.align_model,
         "align_compute_type": settings.align_compute_type,
+    }
+
+
+def _diarizer_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, object]:
+    return {
+        "kind": settings.diarizer,
+        "pyannote_model": settings.pyannote_model,
+        "cache_dir": str(settings.model_cache_dir.absolute()),
+        "offline": is_offline(settings, os.environ),
+        "enable_gpu": gpu is not None,
+        "cuda_device": 0,
+        "allow_cpu": settings.allow_cpu_fallback,
+        "num_threads": _threads_per_engine(settings),
     }
 
 

@@ -6,9 +6,15 @@ The supervisor names these functions by dotted path and sends plain values; here
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from pathlib import Path
 from typing import Any
 
+from worker.exceptions import ModelUnavailableError
 from worker.ports import Diarizer, Transcriber
+
+_log = logging.getLogger(__name__)
 
 
 def whisperx_transcriber(
@@ -34,7 +40,58 @@ def whisperx_transcriber(
     )
 
 
-def diarizer(*, num_threads: int) -> Diarizer:
+def diarizer(
+    *,
+    kind: str,
+    pyannote_model: str,
+    cache_dir: str,
+    offline: bool,
+    enable_gpu: bool,
+    cuda_device: int,
+    allow_cpu: bool,
+    num_threads: int,
+) -> Diarizer:
+    """
+    `kind` as DIARIZER says. `auto` is decided here, once for the life of this child, and said in the log; what cannot
+    be loaded then is replaced as well, because nobody asked for it by name.
+    """
+    from worker.engine.diarize_pyannote import PyannoteDiarizer
+    from worker.engine.diarizer_choice import choose_diarizer
+    from worker.engine.pyannote_models import hub_of_this_process
+    from worker.engine.torch_device import torch_device
+
+    cache, hub = Path(cache_dir) / "pyannote", hub_of_this_process(offline=offline)
+    choice = choose_diarizer(
+        asked=kind,
+        model=pyannote_model,
+        cache=cache,
+        has_token=hub.token is not None,
+        offline=hub.is_offline,
+        hub_answers=lambda: _answers(hub.address),
+    )
+    _log.info("diarizer_chosen", extra={"diarizer": choice.diarizer, "reason": choice.reason})
+    if choice.diarizer == "bundled":
+        return _bundled(num_threads=num_threads)
+    device = torch_device(enable_gpu, cuda_device)
+    try:
+        return PyannoteDiarizer(
+            model=pyannote_model, cache=cache, hub=hub, device=device, num_threads=num_threads, allow_cpu=allow_cpu
+        )
+    except ModelUnavailableError as error:
+        if kind != "auto":
+            raise
+        _log.warning("pyannote_not_loaded", extra={"reason": str(error), "diarizer": "bundled"})
+        return _bundled(num_threads=num_threads)
+
+
+def _bundled(*, num_threads: int) -> Diarizer:
     from worker.engine.diarize_bundled import BundledDiarizer
 
     return BundledDiarizer(num_threads=num_threads)
+
+
+def _answers(address: str) -> bool:
+    """Within the three seconds that a meeting may wait for it."""
+    from worker.adapters.server_clock import answers
+
+    return asyncio.run(answers(address, timeout_s=3.0))
