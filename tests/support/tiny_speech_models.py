@@ -8,6 +8,7 @@ it writes shows how many tokens of prompt and hotwords stood before, and any lef
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,8 +44,14 @@ def untyped(module: str) -> Any:
     return import_module(module)
 
 
-def write_whisper(folder: Path) -> Path:
-    """A multilingual Whisper in CTranslate2 format, 1.3 MB."""
+def write_whisper(folder: Path, words: Sequence[str] = WORDS, scale: float = 1.0) -> Path:
+    """
+    A multilingual Whisper in CTranslate2 format, 1.3 MB.
+
+    Args:
+        words: of WORDS, what it writes in turn; one of them makes it a model that is caught in a loop.
+        scale: how sure it is of them. At 0.1 it draws others as well when it is decoded with a temperature.
+    """
     tokenizers = untyped("tokenizers")
     languages = untyped("faster_whisper.tokenizer")._LANGUAGE_CODES
     specials = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages)]
@@ -60,7 +67,7 @@ def write_whisper(folder: Path) -> Path:
     end = {f"{role}_token": "<|endoftext|>" for role in ("unk", "bos", "eos", "pad")}
 
     source = folder.with_name(f"{folder.name}-transformers")
-    _clockwork(ids, [f"<|{code}|>" for code in languages]).save_pretrained(source)
+    _clockwork(ids, [f"<|{code}|>" for code in languages], words, scale).save_pretrained(source)
     untyped("transformers").PreTrainedTokenizerFast(tokenizer_object=tokenizer, **end).save_pretrained(source)
     features = {"feature_size": 80, "hop_length": 160, "n_fft": 400, "chunk_length": 30, "sampling_rate": 16000}
     (source / "preprocessor_config.json").write_text(json.dumps(features))
@@ -69,7 +76,7 @@ def write_whisper(folder: Path) -> Path:
     return folder
 
 
-def _clockwork(ids: dict[str, int], languages: list[str]) -> Any:
+def _clockwork(ids: dict[str, int], languages: list[str], words: Sequence[str], scale: float) -> Any:
     """Layers that add nothing, and at each position the embedding of the token that is to come next."""
     import torch
 
@@ -86,9 +93,9 @@ def _clockwork(ids: dict[str, int], languages: list[str]) -> Any:
     decoder = model.model.decoder
     with torch.no_grad():
         embeddings = torch.zeros(len(ids) + _NUM_TIMESTAMPS, _DIM)
-        embeddings[: len(ids)] = torch.randn(len(ids), _DIM, generator=torch.Generator().manual_seed(0))
+        embeddings[: len(ids)] = scale * torch.randn(len(ids), _DIM, generator=torch.Generator().manual_seed(0))
         decoder.embed_tokens.weight.copy_(embeddings)
-        following = [end if _ends(p) else ids[f"Ġ{WORDS[p % len(WORDS)]}"] for p in range(_NUM_POSITIONS)]
+        following = [end if _ends(p) else ids[f"Ġ{words[p % len(words)]}"] for p in range(_NUM_POSITIONS)]
         following[0] = ids[f"<|{LANGUAGE}|>"]
         decoder.embed_positions.weight.copy_(10 * embeddings[following])
         for layer in decoder.layers:

@@ -3,6 +3,8 @@ Doubtful passages once more, one by one, on faster-whisper's own sequential path
 
 There Whisper hears its own mistakes: where a text repeats itself or is improbable it tries again with other
 temperatures, and it may say that nobody speaks. Slow (several times the batched path), so for few passages.
+Temperatures draw at random, so that such a passage may read otherwise the next time (CTranslate2 reads its seed only
+once per thread).
 """
 
 from __future__ import annotations
@@ -30,9 +32,6 @@ _SILENCE_S = 2.0
 """`hallucination_silence_threshold`: silence of this length beside an improbable text takes the text with it. Our own
 choice (the libraries have no default): longer than the pauses between sentences."""
 
-_SEED = 5
-"""Temperatures above 0 draw at random; the same recording shall give the same text."""
-
 
 def decoded_again(
     passages: Sequence[Passage],
@@ -54,9 +53,6 @@ def decoded_again(
         whisper: a faster_whisper.WhisperModel.
         samples: float32 in [-1, 1], shape (num_samples,), 16 000 Hz; slices are taken.
     """
-    import ctranslate2  # type: ignore[import-untyped]  # ships no type information
-
-    ctranslate2.set_random_seed(_SEED)
     chosen = {passage.start_s: passage for passage in passages}
     doubtful = list(_within_budget(most_doubtful_first(passages), len(samples) / RATE_HZ))
     for number, passage in enumerate(doubtful, start=1):
