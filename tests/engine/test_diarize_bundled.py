@@ -77,10 +77,10 @@ def test_two_speakers_and_at_most_nine_percent_der(diarized: Diarization) -> Non
     assert der(diarized, REFERENCE, 30.0) <= 0.09
 
 
-def test_copies_have_at_most_twelve_percent_der_in_the_mean(copies: dict[str, tuple[int, float]]) -> None:
+def test_copies_have_at_most_ten_percent_der_in_the_mean(copies: dict[str, tuple[int, float]]) -> None:
     """One setting for all: what fits this very file only would break on a copy that starts 0.25 s later."""
     print(copies)
-    assert sum(error for _, error in copies.values()) / len(copies) <= 0.12
+    assert sum(error for _, error in copies.values()) / len(copies) <= 0.10
 
 
 @pytest.mark.parametrize("copy", COPIES, ids=lambda copy: copy.name)
@@ -174,7 +174,16 @@ def test_no_fewer_speakers_than_the_meeting_asks_for(diarizer: BundledDiarizer, 
 
 
 def test_bounds_that_hold_anyway_change_nothing(diarizer: BundledDiarizer, sample: Path, diarized: Diarization) -> None:
-    assert run(diarizer, sample, min_speakers=2, max_speakers=2) == diarized
+    """But for the doubt about the count, which they end."""
+    result = run(diarizer, sample, min_speakers=2, max_speakers=2)
+    assert result == diarized.model_copy(update={"num_speakers_range": (2, 2)})
+
+
+def test_how_sure_the_number_of_speakers_is(diarized: Diarization) -> None:
+    """Two telephone voices that a threshold a little lower would join."""
+    assert diarized.num_speakers_range is not None
+    fewest, most = diarized.num_speakers_range
+    assert fewest <= 2 == most
 
 
 def test_too_little_speech_for_the_speakers_asked_for_is_said(

@@ -14,6 +14,7 @@ from worker.engine.clustering import (
     means,
     merge_closest,
     merge_into_nearest,
+    num_clusters_nearby,
     renumbered,
 )
 from worker.engine.grid import Floats, Ints
@@ -103,6 +104,26 @@ def test_voices_heard_side_by_side_are_kept_apart() -> None:
     )
     assert len(set(together.tolist())) == 1
     assert len(set(cluster(beside, Bounds()).tolist())) == 2
+
+
+def between(cosine: float) -> Evidence:
+    """Two voices so far apart, ten pieces each, without noise."""
+    pieces = evidence_of([0] * 20)
+    pieces.vectors[:] = 0
+    pieces.vectors[:, 0] = 1
+    pieces.vectors[::2, :2] = cosine, np.sqrt(1 - cosine**2)
+    return pieces
+
+
+@pytest.mark.parametrize(("cosine", "expected"), [(0.50, (2, 2)), (0.62, (1, 2)), (0.66, (1, 2)), (0.80, (1, 1))])
+def test_a_count_is_in_doubt_where_a_slightly_other_threshold_gives_another(
+    cosine: float, expected: tuple[int, int]
+) -> None:
+    assert num_clusters_nearby(between(cosine), Bounds()) == expected
+
+
+def test_a_count_that_somebody_gave_is_not_in_doubt() -> None:
+    assert num_clusters_nearby(between(0.66), Bounds(2, 2)) == (2, 2)
 
 
 def test_merging_stops_at_the_threshold_or_the_limit() -> None:

@@ -16,32 +16,29 @@ minutes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.engine.assignment import Frames, decide_frames, reassign
-from worker.engine.clustering import Bounds, Evidence, cluster, means, merge_into_nearest, renumbered
-from worker.engine.grid import FRAME_S, MEL_FRAMES_PER_S, Bools, Floats, Ints, edge_s, runs
-from worker.engine.pieces import Pieces, cut_pieces
+from worker.engine.clustering import (
+    Bounds,
+    Evidence,
+    cluster,
+    means,
+    merge_into_nearest,
+    num_clusters_nearby,
+    renumbered,
+)
+from worker.engine.ghosts import find_ghost
+from worker.engine.grid import FRAME_S, MEL_FRAMES_PER_S, Bools, Ints, edge_s, runs
+from worker.engine.listening import BATCH_CHUNKS_GPU, CPU, Heard, Listener
 from worker.engine.recording import RATE_HZ, open_recording
-from worker.engine.segmentation import SegmentationModel
-from worker.engine.tracks import Tracks, follow_voices
-from worker.engine.voices import DIM, MODEL, VoiceEncoder, num_mel_frames
-from worker.exceptions import EngineError
+from worker.engine.tracks import Tracks
+from worker.engine.voices import DIM, MODEL
+from worker.engine.whisperx_library import mapped
 from worker.models import Diarization, ResultWarning, SpeakerEmbedding, SpeakerTurn, Stage
 from worker.ports import Report
-
-if TYPE_CHECKING:
-    import soundfile
-
-_CHUNK_STEP = 30
-"""Frames between chunks, 0.506 s. 1.0 s is a third faster and as good on AMI; 0.5 s is steadier on shifted audio."""
-_SEGMENTATION_SHARE = 0.7
-_VOICES_SHARE = 0.25
-_GHOST_SHARE = 0.02
-_GHOST_TURN_S = 2.0
 
 
 class BundledDiarizer:
@@ -51,14 +48,14 @@ class BundledDiarizer:
     Args:
         num_threads: batches computed at once, each on one core. PyTorch is told to use one thread per batch, for the
             whole process: OpenMP threads waiting for each other make a small LSTM 100 times slower on a busy CPU.
+        device: as torch names it (`cpu`, `cuda:0`). With a GPU whose memory runs out, see listening.py.
+        batch_size: chunks of five seconds computed at once on a GPU.
 
     Raises ModelUnavailableError: a model cannot be loaded.
     """
 
-    def __init__(self, *, num_threads: int = 2) -> None:
-        self._num_threads = num_threads
-        self._segmentation = SegmentationModel()
-        self._encoder = VoiceEncoder()
+    def __init__(self, *, num_threads: int = 2, device: str = CPU, batch_size: int = BATCH_CHUNKS_GPU) -> None:
+        self._listener = Listener(num_threads=num_threads, device=device, batch_size=batch_size)
 
         import torch
 
@@ -76,32 +73,25 @@ class BundledDiarizer:
                 a warning says so.
             max_speakers: the closest voices are merged until no more are left.
 
-        Raises AudioPreprocessingError, EngineError.
+        Raises AudioPreprocessingError, OutOfMemoryError, EngineError.
         """
         bounds = _bounds(min_speakers, max_speakers)
         try:
             with open_recording(audio) as sound:
                 duration_s = sound.frames / RATE_HZ
-                tracks, pieces, vectors = self._hear(sound, report)
-        except RuntimeError as error:
-            raise EngineError(reason=str(error)) from error
-        beside = tuple(track.beside for track in tracks.tracks)
-        evidence = Evidence(vectors, pieces.track, pieces.middle_s, pieces.length, beside)
-        labels, frames = _tell_apart(tracks, pieces, evidence, bounds)
+                heard = self._listener.hear(sound, report)
+        except (RuntimeError, MemoryError) as error:
+            raise mapped(error) from error
+        evidence = _evidence(heard)
+        labels, frames = _tell_apart(heard, evidence, bounds)
         report(1.0)
-        return _as_diarization(frames, evidence, labels, duration_s, bounds)
+        return _as_diarization(heard, frames, evidence, labels, duration_s, bounds)
 
-    def _hear(self, sound: soundfile.SoundFile, report: Report) -> tuple[Tracks, Pieces, Floats]:
-        """All that the two models say about the recording; the rest is arithmetic."""
-        activations = self._segmentation.activations(
-            sound, step=_CHUNK_STEP, num_threads=self._num_threads, report=_part(report, 0, _SEGMENTATION_SHARE)
-        )
-        tracks = follow_voices(activations, _CHUNK_STEP)
-        pieces = cut_pieces(tracks, num_mel_frames(sound.frames))
-        vectors = self._encoder.describe(
-            sound, pieces, num_threads=self._num_threads, report=_part(report, _SEGMENTATION_SHARE, _VOICES_SHARE)
-        )
-        return tracks, pieces, vectors
+
+def _evidence(heard: Heard) -> Evidence:
+    pieces = heard.pieces
+    beside = tuple(track.beside for track in heard.tracks.tracks)
+    return Evidence(heard.vectors, pieces.track, pieces.middle_s, pieces.length, beside)
 
 
 def _bounds(min_speakers: int | None, max_speakers: int | None) -> Bounds:
@@ -111,12 +101,9 @@ def _bounds(min_speakers: int | None, max_speakers: int | None) -> Bounds:
     return Bounds(at_least if at_most is None else min(at_least, at_most), at_most)
 
 
-def _part(report: Report, start: float, share: float) -> Report:
-    return lambda done: report(start + share * done)
-
-
-def _tell_apart(tracks: Tracks, pieces: Pieces, evidence: Evidence, bounds: Bounds) -> tuple[Ints, Frames]:
+def _tell_apart(heard: Heard, evidence: Evidence, bounds: Bounds) -> tuple[Ints, Frames]:
     """The voice of each piece, and who speaks in every frame; ghosts merged into the voice they resemble most."""
+    tracks, pieces = heard.tracks, heard.pieces
     labels = cluster(evidence, bounds)
     if not evidence.says_something.any():
         return labels, _one_voice(tracks)
@@ -135,17 +122,13 @@ def _one_voice(tracks: Tracks) -> Frames:
 
 
 def _ghost(speaks: Bools) -> int | None:
-    """The voice with the least speech, if that is under 2 % of all and no turn is over 2 s (design, section 8)."""
-    frames = speaks.sum(axis=0)
-    if len(frames) < 2:
-        return None
-    least = int(frames.argmin())
-    starts, stops = runs(speaks[:, least])
-    longest_s = float((stops - starts).max(initial=0)) * FRAME_S
-    return least if frames[least] < _GHOST_SHARE * frames.sum() and longest_s <= _GHOST_TURN_S else None
+    longest = [max((stops - starts).tolist(), default=0) for starts, stops in map(runs, speaks.T)]
+    return find_ghost((speaks.sum(axis=0) * FRAME_S).tolist(), [frames * FRAME_S for frames in longest])
 
 
-def _as_diarization(frames: Frames, evidence: Evidence, labels: Ints, duration_s: float, bounds: Bounds) -> Diarization:
+def _as_diarization(
+    heard: Heard, frames: Frames, evidence: Evidence, labels: Ints, duration_s: float, bounds: Bounds
+) -> Diarization:
     order = _by_first_speech(frames.speaks)
     names = {voice: f"SPEAKER_{rank:02d}" for rank, voice in enumerate(order)}
     few = len(order) < bounds.min_speakers
@@ -155,8 +138,16 @@ def _as_diarization(frames: Frames, evidence: Evidence, labels: Ints, duration_s
         embeddings=_embeddings(evidence, labels, names),
         diarizer="bundled",
         model=f"pyannote-segmentation+{MODEL}",
+        device=heard.device,
+        batch_size=heard.batch_size,
+        num_speakers_range=_range(len(order), num_clusters_nearby(evidence, bounds)),
         warnings=(_FEW_SPEAKERS,) if few else (),
     )
+
+
+def _range(found: int, nearby: tuple[int, int]) -> tuple[int, int]:
+    """What was found counts too: giving pieces away a second time and merging ghosts may leave fewer."""
+    return min(found, nearby[0]), max(found, nearby[1])
 
 
 _FEW_SPEAKERS = ResultWarning(

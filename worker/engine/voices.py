@@ -38,17 +38,25 @@ _LEVEL = 10 ** (-25 / 10)
 """-25 dBFS as mean square."""
 _POWER_PER_MEL = 0.0025
 """Mean square of a signal over the summed mel energy of its frames, measured on speech."""
-_BATCH_WINDOWS = 32
 _SPAN_FRAMES = 60 * MEL_FRAMES_PER_S
 """Pieces that begin within one minute are described together, from one stretch of audio."""
 
 
 class VoiceEncoder:
-    """Raises ModelUnavailableError: the weights are missing or cannot be read."""
+    """
+    The model, on the CPU until `to` moves it.
+
+    Attributes:
+        batch_size: windows computed at once.
+
+    Raises ModelUnavailableError: the weights are missing or cannot be read.
+    """
 
     def __init__(self) -> None:
         import torch
 
+        self.batch_size = 32
+        self._device = "cpu"
         path = packaged_file("resemblyzer", "pretrained.pt")
         self._lstm = torch.nn.LSTM(_NUM_MELS, DIM, num_layers=3, batch_first=True)
         self._linear = torch.nn.Linear(DIM, DIM)
@@ -60,6 +68,12 @@ class VoiceEncoder:
             raise ModelUnavailableError(reason=str(error)) from error
         self._mel = MelSpectrum()
 
+    def to(self, device: str) -> None:
+        """As torch names it. Mel spectra stay on the CPU: they are little work."""
+        self._lstm.to(device)
+        self._linear.to(device)
+        self._device = device
+
     def describe(self, sound: soundfile.SoundFile, pieces: Pieces, *, num_threads: int, report: Report) -> Floats:
         """
         One L2-normalised vector per piece, shape (num_pieces, 256); zero for pieces too short to say anything.
@@ -67,7 +81,7 @@ class VoiceEncoder:
         Audio is read, and dropped again, a minute at a time.
         """
         vectors = np.zeros((len(pieces.frames), DIM), dtype=np.float32)
-        windows = _batches(self._windows(sound, pieces))
+        windows = _batches(self._windows(sound, pieces), self.batch_size)
         useful = int(pieces.length[pieces.long_enough].sum()) or 1
         done = 0
         for owners, embeddings in map_ahead(self._run, windows, num_threads=num_threads):
@@ -95,8 +109,8 @@ class VoiceEncoder:
 
         owners, windows = batch
         with torch.inference_mode():
-            _, (hidden, _) = self._lstm(torch.from_numpy(windows))
-            output: Floats = torch.relu(self._linear(hidden[-1])).numpy()
+            _, (hidden, _) = self._lstm(torch.from_numpy(windows).to(self._device))
+            output: Floats = torch.relu(self._linear(hidden[-1])).cpu().numpy()
         return owners, unit(output)
 
 
@@ -170,11 +184,11 @@ def _full_window(part: Floats) -> Floats:
     return part if len(part) == _WINDOW else np.tile(part, (-(-_WINDOW // len(part)), 1))[:_WINDOW]
 
 
-def _batches(windows: Iterator[tuple[int, Floats]]) -> Iterator[tuple[Ints, Floats]]:
+def _batches(windows: Iterator[tuple[int, Floats]], size: int) -> Iterator[tuple[Ints, Floats]]:
     batch: list[tuple[int, Floats]] = []
     for window in windows:
         batch.append(window)
-        if len(batch) == _BATCH_WINDOWS:
+        if len(batch) == size:
             yield _stack(batch)
             batch = []
     if batch:
