@@ -13,10 +13,13 @@ from worker.models import GpuFacts, GpuState
 
 
 def chosen_model(settings: Settings) -> str:
-    """The name that `auto` stands for; any other as it is. What is free at the moment makes no difference."""
+    """
+    The name that `auto` stands for; any other as it is. What is free at the moment makes no difference. Asks no hub:
+    one that is not forbidden is taken for reachable.
+    """
     if settings.whisper_model != AUTO:
         return settings.whisper_model
-    return plans_seen(settings, gpu_of(settings), _state_now).model()
+    return plans_seen(settings, gpu_of(settings), _state_now, may_ask_hub=False).model()
 
 
 def plans_seen(
@@ -24,6 +27,8 @@ def plans_seen(
     gpu: GpuFacts | None,
     state_of: Callable[[str], GpuState | None],
     environ: Mapping[str, str] | None = None,
+    *,
+    may_ask_hub: bool = True,
 ) -> MeasuredPlans:
     """The plans that an engine would make, seen from outside; `state_of` looks at a GPU."""
 
@@ -33,7 +38,7 @@ def plans_seen(
 
     environ = child_environment(settings) if environ is None else environ
     arguments = plan_arguments(settings, gpu, num_engines=num_engines(settings), environ=environ)
-    return measured_plans(**arguments, read_gpu=reading)
+    return measured_plans(**arguments, read_gpu=reading, may_ask_hub=may_ask_hub)
 
 
 def _state_now(uuid: str) -> GpuState | None:

@@ -4,25 +4,21 @@ Models by the names that people use (small, align-de, pyannote, owner/repository
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.app_children import gpu_of, num_engines
+from worker.app_model_choice import chosen_model
 from worker.config import Settings
 from worker.engine.catalogue import ALIASES, ALIGNERS, COMMUNITY_1, WHISPER_MODELS, AlignerModel
-from worker.engine.whisper_cache import is_in_cache
 from worker.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from worker.adapters.models_place import Model
-    from worker.engine.planner import Machine
 
 PYANNOTE = "pyannote"
 ALIGN = "align-"
-_ONE_HOUR_S = 3600.0
 
 _REPOSITORY = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 """owner/name on the hub; what begins with a dot or a slash is a folder."""
@@ -65,7 +61,7 @@ def models_of(settings: Settings) -> tuple[Model, ...]:
 def _needed(settings: Settings) -> Iterator[Model]:
     if settings.asr_engine == "whisperx":
         if not Path(settings.whisper_model).is_dir():
-            yield _whisper(_whisper_name(settings))
+            yield _whisper(chosen_model(settings))
         if settings.align_model is None:
             languages = settings.allowed_languages or ("en",)
             yield from (_aligner(ALIGNERS[code]) for code in languages if code in ALIGNERS)
@@ -89,7 +85,7 @@ def model_named(settings: Settings, name: str) -> Model:
     if name == settings.align_model:
         return _other_aligner(name)
     if name == "auto":
-        return _whisper(_whisper_name(settings))
+        return _whisper(chosen_model(settings))
     if name in WHISPER_MODELS or _REPOSITORY.fullmatch(name):
         return _whisper(name)
     raise ConfigurationError(
@@ -125,33 +121,6 @@ def _folders(cache: Path) -> Iterator[Model]:
 
 
 # --- the kinds ---------------------------------------------------------------------------------------------------
-
-
-def _whisper_name(settings: Settings) -> str:
-    """For `auto` what the planner takes when nobody else uses the GPU; offline, the best of what is here."""
-    from worker.engine.planner import AUTO, Wishes, plan_for
-
-    if settings.whisper_model != AUTO:
-        return settings.whisper_model
-    wishes = Wishes(
-        compute_type=settings.whisper_compute_type,
-        batch_size=settings.whisper_batch_size,
-        languages=settings.allowed_languages,
-        at_hand=frozenset(n for n in WHISPER_MODELS if is_in_cache(n, settings.model_cache_dir / "whisper")),
-        can_fetch=not settings.models_offline,
-    )
-    return plan_for(_idle_machine(settings), _ONE_HOUR_S, wishes).model
-
-
-def _idle_machine(settings: Settings) -> Machine:
-    from worker.adapters.gpu_nvml import read_gpu_state
-    from worker.engine.planner import Machine
-
-    gpu, num = gpu_of(settings), num_engines(settings)
-    found = read_gpu_state(gpu.uuid) if gpu else None
-    idle = found[0].model_copy(update={"free_bytes": found[0].total_bytes}) if found else None
-    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(gpu=idle, num_threads=max(1, len(os.sched_getaffinity(0)) // num), ram_bytes=ram_bytes // num)
 
 
 def _whisper(name: str) -> Model:

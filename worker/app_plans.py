@@ -72,8 +72,12 @@ def measured_plans(
     num_threads: int,
     ram_bytes: int,
     read_gpu: Callable[[str], GpuReading | None] | None = None,
+    may_ask_hub: bool = True,
 ) -> MeasuredPlans:
-    """Plans for this process: as a rule what it holds of the GPU's memory itself counts as free."""
+    """
+    Plans for this process: as a rule what it holds of the GPU's memory itself counts as free. Without `may_ask_hub` a
+    hub that is not forbidden is taken for reachable.
+    """
     look = read_gpu or _reading
     wishes = Wishes(
         model=model,
@@ -93,7 +97,7 @@ def measured_plans(
         wishes=wishes,
         memory=RungMemory(Path(cache_dir)),
         at_hand=lambda: models_at_hand(Path(cache_dir)),
-        is_hub_reachable=lambda: _is_reachable(hub),
+        is_hub_reachable=lambda: not may_ask_hub or _is_reachable(hub),
     )
 
 
