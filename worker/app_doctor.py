@@ -18,6 +18,7 @@ from worker import app_doctor_pc as pc
 from worker import app_doctor_plan as plan
 from worker import app_doctor_project as project
 from worker.app_doctor_check import Check, Lines, State, guarded, guarded_sync, in_order
+from worker.app_doctor_diarizer import diarizer_check
 from worker.config import ADMIN_VARIABLES, VARIABLES, Need, Settings, load_settings
 from worker.exceptions import ConfigurationError
 
@@ -79,6 +80,7 @@ def _looks(
         guarded_sync("gpu", lambda: engine.gpu_check(settings, environ, senses)),
         guarded_sync("cuda", lambda: plan.cuda_check(settings, environ, senses)),
         guarded_sync("plan", lambda: plan.plan_check(settings, environ, senses)),
+        guarded_sync("diarizer", lambda: diarizer_check(settings, environ)),
         guarded_sync("hf_token", lambda: engine.hf_token_check(settings)),
         guarded_sync("telemetry", lambda: engine.telemetry_check(settings, environ)),
         guarded_sync("unit", lambda: pc.unit_check(settings, senses)),

@@ -57,7 +57,11 @@ CHECKS: dict[str, tuple[str, str]] = {
         "`WHISPER_MODEL`, `WHISPER_COMPUTE_TYPE`, `WHISPER_BATCH_SIZE`, if you want another",
     ),
     "model": ("whether the Whisper model is here or can be fetched", "`WHISPER_MODEL`; let the PC reach the model hub"),
-    "hf_token": ("whether `HF_TOKEN` looks like one; none is needed", "copy `HF_TOKEN` anew, or remove it"),
+    "diarizer": (
+        "who tells speakers apart, and for pyannote whether its pipeline is here or can be fetched",
+        "`models pull pyannote` where `HF_TOKEN` is set, `models pull --from-lab`, or `DIARIZER=bundled`",
+    ),
+    "hf_token": ("whether `HF_TOKEN` looks like one; only pyannote asks for it", "copy `HF_TOKEN` anew, or remove it"),
     "telemetry": ("that the libraries report to nobody", "update the worker"),
     "unit": ("under systemd: whether the service starts with the PC", "`systemctl enable --now pc-worker@NAME`"),
 }

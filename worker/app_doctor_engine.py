@@ -123,10 +123,10 @@ def model_space_check(settings: Settings, senses: PcSenses) -> Check:
 
 
 def hf_token_check(settings: Settings) -> Check:
-    """No model that is used asks for a token; one that is set and cannot be one would make the hub refuse all."""
+    """Only pyannote's pipeline asks for a token; one that cannot be one would make the hub refuse all."""
     token = settings.hf_token
     if token is None:
-        return Check("hf_token", State.OK, "HF_TOKEN is not set; no model that is used asks for one.")
+        return Check("hf_token", State.OK, "HF_TOKEN is not set; only pyannote's pipeline asks for one.")
     if not token.get_secret_value().startswith("hf_"):
         sentence = (
             "HF_TOKEN does not look like a token of the hub, which refuses wrong ones. Copy it anew or remove it."

@@ -225,6 +225,11 @@ BROKEN: dict[str, Broken] = {
         ("large-v3", "WHISPER_MODEL", "ASR_ENGINE=sphinx"),
         {"ASR_ENGINE": "whisperx", "HF_ENDPOINT": f"http://127.0.0.1:{free_port()}"},
     ),
+    "pyannote, and nothing of it here": Broken(
+        failed("diarizer"),
+        ("HF_TOKEN is not set", "models pull pyannote", "DIARIZER=bundled"),
+        {"DIARIZER": "pyannote"},
+    ),
     "no hub token": Broken(warned("hf_token"), ("HF_TOKEN",), {"HF_TOKEN": "secret"}),
     "a service that does not start": Broken(
         warned("unit"), ("systemctl enable --now pc-worker@",), senses=replace(GOOD_PC, unit_state=lambda _: "disabled")

@@ -45,7 +45,21 @@ GOOD_PC = PcSenses(
     unit_state=lambda _: "enabled",
     hostname=lambda: "lab-pc-1",
 )
-OF_A_PC = ["temp_space", "model_space", "memory", "gpu", "cuda", "plan", "model", "hf_token", "telemetry", "unit"]
+OF_A_PC = [
+    *(
+        "temp_space",
+        "model_space",
+        "memory",
+        "gpu",
+        "cuda",
+        "plan",
+        "model",
+        "diarizer",
+        "hf_token",
+        "telemetry",
+        "unit",
+    )
+]
 OF_A_PROJECT = ["clock", "database", "schema", "functions", "worker_id", "storage"]
 
 

@@ -11,10 +11,11 @@ from worker.engine.pyannote_models import is_repository, pipeline_at_hand
 
 @dataclass(frozen=True, slots=True)
 class DiarizerChoice:
-    """`diarizer` is "pyannote" or "bundled"; `reason` is a sentence for people."""
+    """`diarizer` is "pyannote" or "bundled"; `reason` is for people, and `obstacle` what keeps pyannote from it."""
 
     diarizer: str
     reason: str
+    obstacle: str | None = None
 
 
 def choose_diarizer(
@@ -35,7 +36,7 @@ def choose_diarizer(
         return DiarizerChoice("pyannote", "pyannote's pipeline is on this PC.")
     obstacle = _obstacle(model, has_token=has_token, offline=offline, hub_answers=hub_answers)
     if obstacle is not None:
-        return DiarizerChoice("bundled", f"{obstacle} The bundled diarizer is used.")
+        return DiarizerChoice("bundled", f"{obstacle} The bundled diarizer is used.", obstacle)
     return DiarizerChoice("pyannote", f"{model} is fetched from the Hugging Face hub with the first meeting.")
 
 
