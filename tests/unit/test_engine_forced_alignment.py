@@ -24,7 +24,8 @@ def heard(frames: str, alphabet: Alphabet = ENGLISH, *, sure: float = 0.9) -> Ar
     probs = np.full((len(frames), num_labels), (1 - sure) / (num_labels - 1))
     for frame, char in enumerate(frames):
         probs[frame, alphabet.blank if char == "." else alphabet.labels[char]] = sure
-    return np.log(probs)
+    log_probs: Array = np.log(probs)
+    return log_probs
 
 
 def noise(num_frames: int, num_labels: int, seed: int) -> Array:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from worker.engine.forced_alignment import Alphabet
 
@@ -29,6 +29,14 @@ class AlignerModel:
     name: str
     network: Any
     alphabet: Alphabet
+
+
+class Load(Protocol):
+    """See `load_aligner`."""
+
+    def __call__(
+        self, language: str, *, cache: Path, device: str, model: str | None, offline: bool
+    ) -> AlignerModel: ...
 
 
 def load_aligner(language: str, *, cache: Path, device: str, model: str | None, offline: bool) -> AlignerModel:

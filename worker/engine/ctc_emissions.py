@@ -8,21 +8,18 @@ is told where each ends. That gives exactly what one stretch at a time gives.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from worker.engine.convolutions import convolutions_of
+
 MIN_SAMPLES = 400
 """The first frame sees so many; shorter sound is padded with zeros, as whisperx does."""
-
-_MAX_EXTRACTIONS = 4
-"""The convolutions of 30 s hold 0.4 GB for a moment: however many threads there are, no more at once."""
 
 _CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 """Processors without these emulate bfloat16, slower than float32. Source: oneDNN, "Data Types"."""
@@ -31,7 +28,9 @@ _BFLOAT16_CAPABILITY = (8, 0)
 _FLOAT16_CAPABILITY = (7, 0)
 """Of the GPU: Ampere and later have bfloat16; float16 is fast from Volta on. Source: CUDA C++ Programming Guide."""
 
-Halves = tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]
+Extract = Callable[[Any], Any]
+Label = Callable[[Any, Any], Any]
+Halves = tuple[Extract, Label]
 
 
 class CtcNetwork:
@@ -44,10 +43,9 @@ class CtcNetwork:
 
     def __init__(self, network: Any, *, device: str, compute_type: str = "float32") -> None:
         self._network = network
-        self._halves = _halves_of(network)
+        self._halves = _halves_of(network, device)
         self._device = device
         self._compute_type = compute_type
-        self._extractions = threading.Semaphore(_MAX_EXTRACTIONS)
 
     def log_probs(self, waves: Sequence[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
         """
@@ -83,48 +81,60 @@ class CtcNetwork:
         padded[: len(wave)] = wave
         return torch.from_numpy(padded)[None].to(self._device)
 
-    def _batched(self, tensors: Sequence[Any], extract: Callable[[Any], Any], label: Callable[[Any, Any], Any]) -> Any:
+    def _batched(self, tensors: Sequence[Any], extract: Extract, label: Label) -> list[Any]:
         import torch
 
-        features = []
-        for tensor in tensors:
-            with self._extractions:
-                features.append(extract(tensor))
+        features = [extract(tensor) for tensor in tensors]
         lengths = torch.tensor([len(one) for one in features], device=self._device)
         padded = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
         logits = label(padded, None if lengths.min() == lengths.max() else lengths)
         return [row[:length] for row, length in zip(logits, lengths.tolist(), strict=True)]
 
 
-def _halves_of(network: Any) -> Halves | None:
+def _halves_of(network: Any, device: str) -> Halves | None:
     """Sound to features (frames, dim), and padded features with their lengths to logits; None: cannot be divided."""
     from torchaudio.models import Wav2Vec2Model  # type: ignore[import-untyped]  # ships no type information
     from transformers import Wav2Vec2ForCTC
 
     if isinstance(network, Wav2Vec2ForCTC) and network.wav2vec2.adapter is None:
-        return lambda sound: network.wav2vec2.feature_extractor(sound)[0].T, _TransformersEncoder(network)
-    if isinstance(network, Wav2Vec2Model):
-        aux = network.aux or _as_it_is
-        return lambda sound: network.feature_extractor(sound, None)[0][0], lambda x, n: aux(network.encoder(x, n))
-    return None
+        extractor = network.wav2vec2.feature_extractor
+        extract, label = _halves_of_transformers(network)
+    elif isinstance(network, Wav2Vec2Model):
+        extractor = network.feature_extractor
+        extract, label = _halves_of_torchaudio(network)
+    else:
+        return None
+    in_pieces = convolutions_of(extractor) if device == "cpu" else None  # a GPU has nothing to gain from pieces
+    return in_pieces or extract, label
 
 
-@dataclass(frozen=True)
-class _TransformersEncoder:
-    network: Any
+def _halves_of_transformers(network: Any) -> Halves:
+    import torch
 
-    def __call__(self, features: Any, lengths: Any) -> Any:
-        import torch
+    wav2vec2 = network.wav2vec2
 
+    def extract(sound: Any) -> Any:
+        return wav2vec2.feature_extractor(sound)[0].T
+
+    def label(features: Any, lengths: Any) -> Any:
         mask = None
         if lengths is not None:
             mask = torch.arange(features.shape[1], device=features.device)[None] < lengths[:, None]
-        hidden, _ = self.network.wav2vec2.feature_projection(features)
-        return self.network.lm_head(self.network.wav2vec2.encoder(hidden, attention_mask=mask)[0])
+        hidden, _ = wav2vec2.feature_projection(features)
+        return network.lm_head(wav2vec2.encoder(hidden, attention_mask=mask)[0])
+
+    return extract, label
 
 
-def _as_it_is(logits: Any) -> Any:
-    return logits
+def _halves_of_torchaudio(network: Any) -> Halves:
+    def extract(sound: Any) -> Any:
+        return network.feature_extractor(sound, None)[0][0]
+
+    def label(features: Any, lengths: Any) -> Any:
+        hidden = network.encoder(features, lengths)
+        return hidden if network.aux is None else network.aux(hidden)
+
+    return extract, label
 
 
 def _plain(answer: Any) -> Any:
@@ -148,12 +158,12 @@ def batches_of(lengths: Sequence[int], *, max_total: int) -> Iterator[list[int]]
         yield batch
 
 
-def fitting_compute_type(wanted: str, device: str) -> str:
+def fitting_compute_type(wanted: str, device: str, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """`wanted`, or for `auto` what is fastest on this device and exact enough."""
     if wanted != "auto":
         return wanted
     if device == "cpu":
-        return "bfloat16" if _CPU_FLAGS & _cpu_flags(Path("/proc/cpuinfo")) else "float32"
+        return "bfloat16" if _CPU_FLAGS & _cpu_flags(cpuinfo) else "float32"
     import torch
 
     capability = torch.cuda.get_device_capability(torch.device(device))

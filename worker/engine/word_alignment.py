@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine.aligner_models import load_aligner
+from worker.engine.aligner_models import Load, load_aligner
 from worker.engine.batches import map_ahead
 from worker.engine.ctc_emissions import CtcNetwork, batches_of, fitting_compute_type
 from worker.engine.forced_alignment import Alphabet, Span, word_spans
@@ -86,6 +86,7 @@ class WordAligner:
         model: a wav2vec2 model for all languages, a name or a folder; None: by language.
         compute_type: `float32`, `bfloat16`, or `auto`: the fastest that is exact enough.
         offline: never ask a hub.
+        load: where models come from.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class WordAligner:
         model: str | None = None,
         compute_type: str = "auto",
         offline: bool = False,
+        load: Load = load_aligner,
     ) -> None:
         self._cache = cache
         self._device = device
@@ -104,6 +106,7 @@ class WordAligner:
         self._wanted = model
         self._compute_type = compute_type
         self._offline = offline
+        self._load_aligner = load
         self._loaded: _Loaded | None = None
         self._ask_again_at: dict[str, float] = {}
 
@@ -176,7 +179,7 @@ class WordAligner:
         return self._loaded
 
     def _load(self, language: str) -> _Loaded:
-        found = load_aligner(
+        found = self._load_aligner(
             language, cache=self._cache, device=self._device, model=self._wanted, offline=self._offline
         )
         compute_type = fitting_compute_type(self._compute_type, self._device)
