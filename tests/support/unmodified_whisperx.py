@@ -69,7 +69,7 @@ class UnmodifiedWhisperX:
     def align(self, passages: Sequence[dict[str, Any]], samples: Any) -> list[HeardWord]:
         with _quiet(), _found_by_nltk(self._nltk_data):
             words = self._align(passages, *self._aligner, samples, "cpu")["word_segments"]
-        return [HeardWord(text=word["word"], start_s=word["start"], end_s=word["end"]) for word in words]
+        return [HeardWord(text=word["word"], start_s=float(word["start"]), end_s=float(word["end"])) for word in words]
 
 
 def true_passages(text: SpokenText) -> list[dict[str, Any]]:
