@@ -84,7 +84,7 @@ class SpokenText:
 
 
 def sentences() -> tuple[SpokenText, ...]:
-    """A hundred, of ten voices; half of them with words in random order."""
+    """A hundred, of nine voices; half of them with words in random order."""
     return _named("sentence")
 
 
