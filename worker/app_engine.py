@@ -55,6 +55,7 @@ def diarizer(
     `kind` as DIARIZER says. `auto` is decided here, once for the life of this child, and said in the log; what cannot
     be loaded then is replaced as well, because nobody asked for it by name.
     """
+    from worker.engine.diarize_bundled import BundledDiarizer
     from worker.engine.diarize_pyannote import PyannoteDiarizer
     from worker.engine.diarizer_choice import choose_diarizer
     from worker.engine.pyannote_models import hub_of_this_process
@@ -70,9 +71,9 @@ def diarizer(
         hub_answers=lambda: _answers(hub.address),
     )
     _log.info("diarizer_chosen", extra={"diarizer": choice.diarizer, "reason": choice.reason})
-    if choice.diarizer == "bundled":
-        return _bundled(num_threads=num_threads)
     device = torch_device(enable_gpu, cuda_device)
+    if choice.diarizer == "bundled":
+        return BundledDiarizer(num_threads=num_threads, device=device)
     try:
         return PyannoteDiarizer(
             model=pyannote_model, cache=cache, hub=hub, device=device, num_threads=num_threads, allow_cpu=allow_cpu
@@ -81,13 +82,7 @@ def diarizer(
         if kind != "auto":
             raise
         _log.warning("pyannote_not_loaded", extra={"reason": str(error), "diarizer": "bundled"})
-        return _bundled(num_threads=num_threads)
-
-
-def _bundled(*, num_threads: int) -> Diarizer:
-    from worker.engine.diarize_bundled import BundledDiarizer
-
-    return BundledDiarizer(num_threads=num_threads)
+        return BundledDiarizer(num_threads=num_threads, device=device)
 
 
 def _answers(address: str) -> bool:
