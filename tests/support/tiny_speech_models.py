@@ -50,7 +50,7 @@ def write_whisper(folder: Path, words: Sequence[str] = WORDS, scale: float = 1.0
 
     Args:
         words: of WORDS, what it writes in turn; one of them makes it a model that is caught in a loop.
-        scale: how sure it is of them. At 0.1 it draws others as well when it is decoded with a temperature.
+        scale: how sure it is of them. At 0.05 it draws others as well when it is decoded with a temperature.
     """
     tokenizers = untyped("tokenizers")
     languages = untyped("faster_whisper.tokenizer")._LANGUAGE_CODES
