@@ -93,7 +93,7 @@ def _diarizer_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, obje
         "pyannote_model": settings.pyannote_model,
         "cache_dir": str(settings.model_cache_dir.absolute()),
         "offline": is_offline(settings, os.environ),
-        "enable_gpu": gpu is not None,
+        "gpu_uuid": gpu.uuid if gpu else None,
         "cuda_device": 0,
         "allow_cpu": settings.allow_cpu_fallback,
         "num_threads": _threads_per_engine(settings),
@@ -236,5 +236,5 @@ def _settings_key(objects: ChildObjects) -> dict[str, str]:
 def _without_the_pc(factory: str, arguments: Mapping[str, Any]) -> str:
     """A kept value is as good when it was made on another GPU, or with fewer threads."""
     plan = arguments.get("plan") or {}
-    kept = {name: value for name, value in plan.items() if name not in OF_THE_PC}
-    return f"{factory} { ({**arguments, 'plan': kept} if plan else dict(arguments))!r}"
+    kept = {name: value for name, value in {**arguments, **plan}.items() if name not in {"plan", *OF_THE_PC}}
+    return f"{factory} {kept!r}"

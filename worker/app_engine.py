@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def diarizer(
     pyannote_model: str,
     cache_dir: str,
     offline: bool,
-    enable_gpu: bool,
+    gpu_uuid: str | None,
     cuda_device: int,
     allow_cpu: bool,
     num_threads: int,
@@ -71,18 +72,33 @@ def diarizer(
         hub_answers=lambda: _answers(hub.address),
     )
     _log.info("diarizer_chosen", extra={"diarizer": choice.diarizer, "reason": choice.reason})
-    device = torch_device(enable_gpu, cuda_device)
+    device = torch_device(gpu_uuid is not None, cuda_device)
+    bundled = partial(BundledDiarizer, num_threads=num_threads, device=device, **_batch_size(gpu_uuid))
     if choice.diarizer == "bundled":
-        return BundledDiarizer(num_threads=num_threads, device=device)
+        return bundled()
     try:
         return PyannoteDiarizer(
-            model=pyannote_model, cache=cache, hub=hub, device=device, num_threads=num_threads, allow_cpu=allow_cpu
+            model=pyannote_model,
+            cache=cache,
+            hub=hub,
+            device=device,
+            num_threads=num_threads,
+            allow_cpu=allow_cpu,
         )
     except ModelUnavailableError as error:
         if kind != "auto":
             raise
         _log.warning("pyannote_not_loaded", extra={"reason": str(error), "diarizer": "bundled"})
-        return BundledDiarizer(num_threads=num_threads, device=device)
+        return bundled()
+
+
+def _batch_size(gpu_uuid: str | None) -> dict[str, int]:
+    """By what is free on the GPU now, as the plan says it; pyannote's looks for itself, at each meeting."""
+    from worker.adapters.gpu_nvml import read_gpu_state
+    from worker.engine.planner import diarization_batch_size
+
+    found = read_gpu_state(gpu_uuid) if gpu_uuid else None
+    return {"batch_size": diarization_batch_size(found[0].free_bytes)} if found else {}
 
 
 def _answers(address: str) -> bool:

@@ -21,7 +21,7 @@ def made(kind: str, model: Path | str, cache: Path) -> Diarizer:
         pyannote_model=str(model),
         cache_dir=str(cache),
         offline=True,
-        enable_gpu=False,
+        gpu_uuid=None,
         cuda_device=0,
         allow_cpu=False,
         num_threads=1,
