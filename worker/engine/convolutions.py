@@ -1,5 +1,6 @@
 """
-The convolutions of wav2vec2 over sound of any length, piece by piece: a third faster on a CPU, in a few megabytes.
+The convolutions of wav2vec2 over sound of any length, piece by piece: in a third less time on a CPU, and a few
+megabytes.
 
 Left to themselves they hold 0.4 GB for 30 s of sound, and wait for memory more than they compute. What forbids pieces
 is the group norm behind the first of them, which spans the whole sound. But its mean and variance follow from the
@@ -15,7 +16,7 @@ from math import prod
 from typing import Any
 
 _FRAMES_AT_ONCE = 100
-"""2 s: what lies between the layers then fits into a processor's cache. 50 and 200 are hardly slower (measured)."""
+"""2 s: what lies between the layers then fits into a processor's cache. 50 and 200 took 6 and 13 % longer."""
 
 Block = Callable[[Any], Any]
 
