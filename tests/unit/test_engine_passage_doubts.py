@@ -90,6 +90,12 @@ def test_fewer_doubts_win_over_a_higher_probability() -> None:
     assert chosen.other_text == LOOP.strip()
 
 
+def test_one_doubt_wins_over_two() -> None:
+    first, less = passage(avg_logprob=-1.1, speech_s=0.5), second("Other words.", avg_logprob=-1.9, speech_s=0.5)
+    assert (len(first.doubts), len(less.doubts)) == (2, 1)
+    assert better(first, less).text == "Other words."
+
+
 def test_of_equally_doubtful_ones_the_more_probable_wins() -> None:
     first = passage(avg_logprob=-1.5)
     assert better(first, second("Other words.", avg_logprob=-1.2)).text == "Other words."
