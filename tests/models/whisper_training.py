@@ -1,5 +1,5 @@
 """
-Training of the small Whisper, in four phases; each begins with the weights of the one before and leaves a checkpoint.
+Training of the small Whisper, in five phases; each begins with the weights of the one before and leaves a checkpoint.
 
 Short windows teach it what words sound like, whole ones (30 s, as WhisperX sends them) where to listen next. Two aids
 make it quick: the encoder is asked for the word in each frame, and two heads of each decoder layer are told where to
@@ -62,6 +62,7 @@ PHASES = (
     Phase("b", (WHOLE,), 550, (0.0006, 0.00003), 0.3, 30, 200),
     Phase("c", (WHOLE, SHORT), 800, (0.001, 0.00003), 0.3, 30, 300),
     Phase("d", (WHOLE, WHOLE, SHORT), 900, (0.001, 0.00001), 0.3, 30, 400),
+    Phase("e", (WHOLE, WHOLE, SHORT), 800, (0.001, 0.00001), 0.3, 30, 600),
 )
 
 
