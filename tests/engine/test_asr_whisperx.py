@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from tests.support import tiny_speech_models as tiny
+from tests.support.settings import settings_in
 from tests.support.speech_sample import RATE_HZ, read_sound, write_wav
 from worker import app_children
-from worker.adapters.child_channel import ObjectSpec
 from worker.adapters.child_process import ChildProcess
 from worker.engine.asr_whisperx import WhisperXTranscriber
 from worker.engine.passages import passages_of, written_words
@@ -298,11 +298,14 @@ def closed_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "small", "nobody/nothing", "/no/such/folder", "."])
-async def test_a_model_that_cannot_be_had_names_the_remedy(tmp_path: Path, closed_port: int, model: str) -> None:
+async def test_a_model_that_cannot_be_had_names_the_remedy(
+    tmp_path: Path, closed_port: int, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By its name, its owner or its folder; without a hub."""
-    kwargs = {"model": model, "cache_dir": str(tmp_path), "enable_gpu": True, "cuda_device": 0, "num_threads": 1}
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    settings = settings_in(tmp_path, ASR_ENGINE="whisperx", WHISPER_MODEL=model, MODEL_CACHE_DIR=str(tmp_path))
     audio = write_wav(tmp_path / "a.wav", np.zeros(RATE_HZ, np.float32))
-    spec = ObjectSpec(factory=app_children.ENGINES["whisperx"], kwargs=kwargs)
+    spec = app_children.child_objects(settings).transcriber
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_ENDPOINT": f"http://127.0.0.1:{closed_port}"}
     async with ChildProcess(name="engine", objects={"asr": spec}, environment=environment, stall_s=100) as child:
         hints = {"language": None, "prompt": None, "hotwords": None}

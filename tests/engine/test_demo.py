@@ -56,6 +56,7 @@ def test_the_sample_is_transcribed_told_apart_and_scored(folder: Path) -> None:
     assert not list((folder / "demo_data" / "temp_audio").iterdir())
 
 
+@pytest.mark.slow
 def test_a_recording_of_ones_own_has_no_reference(folder: Path) -> None:
     own = folder / "my own rêcording.wav"
     samples, rate_hz = soundfile.read(demo.sample().audio)
