@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from tests.support.embedded_postgres import temporary_postgres
-from tests.support.spoken_meetings import ALIGNER, RATE_HZ, WHISPER, meetings
+from tests.support.spoken_meetings import RATE_HZ, REAL_ENGINES, meetings
 from tests.support.worker_process import WorkerProcess, environment_in, scripted_worker, url_of
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.store_postgres import PostgresStore
@@ -36,12 +36,7 @@ def run() -> list[dict[str, Any]]:
             folder,
             url_of(dsn),
             f"bench-{uuid4().hex[:8]}",
-            ASR_ENGINE="whisperx",
-            WHISPER_MODEL=str(WHISPER),
-            ALIGN_MODEL=str(ALIGNER),
-            DIARIZER="bundled",
-            ENABLE_GPU="false",
-            MODELS_OFFLINE="true",
+            **REAL_ENGINES,
         )
         with scripted_worker(environment, "--once", "--real-engines") as worker:
             whole_s, stages_s = _seconds(worker)

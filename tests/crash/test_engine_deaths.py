@@ -5,26 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from tests.crash.conftest import Lab
-from tests.support.spoken_meetings import ALIGNER, RATE_HZ, WHISPER, meetings
+from tests.support.spoken_meetings import RATE_HZ, REAL_ENGINES, meetings
 from worker.models import MeetingStatus
 
 pytestmark = [pytest.mark.crash, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(600)]
 
-ENGINES: dict[str, Any] = {
-    "ASR_ENGINE": "whisperx",
-    "WHISPER_MODEL": str(WHISPER),
-    "ALIGN_MODEL": str(ALIGNER),
-    "DIARIZER": "bundled",
-    "ENABLE_GPU": "false",
-    "MODELS_OFFLINE": "true",
-}
 ENGINE_STAGES = ("transcribe", "align", "diarize")
 
 
@@ -47,7 +38,7 @@ def engine_pid(worker_pid: int) -> int:
 
 async def test_an_engine_killed_in_any_stage_costs_that_stage_and_nothing_else(lab: Lab, recording: Path) -> None:
     """One worker, never restarted: three meetings, killed in transcription, alignment and diarization."""
-    worker = lab.worker("w1", flags=["--real-engines"], **ENGINES)
+    worker = lab.worker("w1", flags=["--real-engines"], **REAL_ENGINES)
     for stage in ENGINE_STAGES:
         meeting_id = await lab.enqueue_recording(recording, stage)
         worker.wait_for("StageProgressed", stage=stage, meeting_id=str(meeting_id))

@@ -14,7 +14,7 @@ import jiwer
 import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
-from tests.support.spoken_meetings import ALIGNER, WHISPER, SpokenText, sensible_meeting
+from tests.support.spoken_meetings import ALIGNER, REAL_ENGINES, SpokenText, sensible_meeting
 from tests.support.worker_process import ROOT, environment_in, url_of
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.store_postgres import PostgresStore
@@ -53,12 +53,7 @@ async def enqueued_and_read_back(dsn: str, folder: Path, spoken: SpokenText) -> 
             folder,
             url_of(dsn),
             f"test-{uuid4().hex[:8]}",
-            ASR_ENGINE="whisperx",
-            WHISPER_MODEL=str(WHISPER),
-            ALIGN_MODEL=str(ALIGNER),
-            DIARIZER="bundled",
-            ENABLE_GPU="false",
-            MODELS_OFFLINE="true",
+            **REAL_ENGINES,
         )
         command = [sys.executable, "-m", "worker", "run", "--once"]
         done = await asyncio.to_thread(

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,16 @@ WHISPER = MODELS / "whisper-meeting-words"
 
 ALIGNER = MODELS / "wav2vec2-meeting-words"
 """A wav2vec2 for English in transformers format that knows when they are said."""
+
+REAL_ENGINES: dict[str, Any] = {
+    "ASR_ENGINE": "whisperx",
+    "WHISPER_MODEL": str(WHISPER),
+    "ALIGN_MODEL": str(ALIGNER),
+    "DIARIZER": "bundled",
+    "ENABLE_GPU": "false",
+    "MODELS_OFFLINE": "true",
+}
+"""Settings of a worker that works with these models."""
 
 
 @dataclass(frozen=True)
