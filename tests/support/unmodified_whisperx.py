@@ -95,16 +95,20 @@ def word_error_rate(texts: Sequence[SpokenText], heard: Sequence[str]) -> float:
     return float(jiwer.wer([_plain(text.text) for text in texts], [_plain(text) for text in heard]))
 
 
-def word_pairs(text: SpokenText, heard: Sequence[HeardWord]) -> list[tuple[TrueWord, HeardWord]]:
-    """The words that were heard right, each with its truth."""
+def word_pairs(
+    text: SpokenText, heard: Sequence[HeardWord], *, num_left_out: int = 0
+) -> list[tuple[TrueWord, HeardWord]]:
+    """The words that were heard right, each with its truth, without so many on either side of an error."""
     reference, hypothesis = ([_plain(word.text) for word in words] for words in (text.words, heard))
     chunks = jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]
-    return [
-        (text.words[chunk.ref_start_idx + number], heard[chunk.hyp_start_idx + number])
-        for chunk in chunks
-        if chunk.type == "equal"
-        for number in range(chunk.ref_end_idx - chunk.ref_start_idx)
-    ]
+    pairs = []
+    for number, chunk in enumerate(chunks):
+        if chunk.type == "equal":
+            first = num_left_out if number > 0 else 0
+            last = chunk.ref_end_idx - chunk.ref_start_idx - (num_left_out if number < len(chunks) - 1 else 0)
+            places = range(first, last)
+            pairs += [(text.words[chunk.ref_start_idx + n], heard[chunk.hyp_start_idx + n]) for n in places]
+    return pairs
 
 
 def deviations_s(pairs: Sequence[tuple[TrueWord, HeardWord]]) -> list[float]:
