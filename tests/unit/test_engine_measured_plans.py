@@ -76,6 +76,44 @@ def test_the_next_meeting_begins_below_what_failed(gpu: Gpu, tmp_path: Path) -> 
     assert rung_of(first(plans, 800.0)) == rung_of(rungs[0]), "a short recording is another matter"
 
 
+def test_a_lower_model_or_format_is_said_to_be_a_makeshift_and_a_smaller_batch_is_not(gpu: Gpu, tmp_path: Path) -> None:
+    plans = plans_with(gpu, tmp_path)
+    rungs = plans.rungs(HOUR_S)
+    assert not rungs[0].is_makeshift
+    plans.failed(rungs[0], HOUR_S)
+    assert (first(plans).model, first(plans).compute_type) == (rungs[0].model, rungs[0].compute_type)
+    assert not first(plans).is_makeshift
+    for rung in rungs[1:-1]:
+        plans.failed(rung, HOUR_S)
+    assert first(plans).model != rungs[0].model
+    assert first(plans).is_makeshift
+    assert "lately" in first(plans).reasons[-1]
+
+
+@pytest.mark.parametrize("model", ["auto", "large", "turbo", "/models/mine", "owner/some-whisper"])
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_the_model_that_was_asked_for_is_no_makeshift(tmp_path: Path, model: str, has_gpu: bool) -> None:
+    gpu = Gpu(total_gib=24)
+    gpu.answers = has_gpu
+    plans = MeasuredPlans(
+        read_gpu=gpu,
+        num_threads=4,
+        ram_bytes=16 * GIB,
+        wishes=Wishes(model=model),
+        memory=RungMemory(tmp_path),
+        at_hand=lambda: EVERYTHING,
+        is_hub_reachable=lambda: True,
+    )
+    assert not first(plans).is_makeshift
+
+
+def test_a_squeeze_that_leaves_no_room_for_the_model_makes_a_makeshift(tmp_path: Path) -> None:
+    gpu = Gpu(total_gib=12)
+    gpu.free_gib = 4
+    plan = first(plans_with(gpu, tmp_path))
+    assert (plan.model == "large-v3", plan.is_makeshift) == (False, True)
+
+
 def test_when_the_last_rung_fails_it_is_tried_again_alone(gpu: Gpu, tmp_path: Path) -> None:
     plans = plans_with(gpu, tmp_path)
     rungs = plans.rungs(HOUR_S)

@@ -117,3 +117,13 @@ def test_the_warning_ends_as_a_sentence(device: str) -> None:
     warning = memory_short(asked, SMALL)
     assert warning is not None
     assert warning.message.endswith(".")
+
+
+def test_a_meeting_that_begins_lower_than_the_pc_could_says_so_as_well() -> None:
+    """What failed in an earlier meeting is remembered: without a word the texts would just be worse for a week."""
+    warning = memory_short(
+        LARGE.model_copy(update={"is_makeshift": True}), LARGE.model_copy(update={"is_makeshift": True})
+    )
+    assert warning is not None
+    assert warning.code == "gpu_memory_short"
+    assert "less than usual" in warning.message

@@ -58,7 +58,12 @@ class MeasuredPlans:
         self._look()
         rungs = self._all_rungs(audio_s)
         failed = self._memory.failed_rung(self._device(), audio_s, driver=self._driver(), free_bytes=self._free_bytes())
-        return _below(rungs, failed)
+        below = _below(rungs, failed)
+        if _worth(below[0]) != _worth(rungs[0]):
+            return [_makeshift(plan, "Memory lately did not suffice for more.") for plan in below]
+        if below[0].model != model_for(self._machine, self._wishes_now()):
+            return [_makeshift(plan, "Memory does not suffice for more now.") for plan in below]
+        return below
 
     def model(self) -> str:
         """What WHISPER_MODEL comes to on this PC."""
@@ -116,6 +121,15 @@ class MeasuredPlans:
 
     def _free_bytes(self) -> int:
         return self._gpu.free_bytes if self._gpu else self._machine.ram_bytes
+
+
+def _worth(plan: EnginePlan) -> tuple[str, str, str]:
+    """What its text depends on: with fewer passages at once it is only slower."""
+    return plan.model, plan.device, plan.compute_type
+
+
+def _makeshift(plan: EnginePlan, reason: str) -> EnginePlan:
+    return plan.model_copy(update={"is_makeshift": True, "reasons": (*plan.reasons, reason)})
 
 
 def _below(rungs: Sequence[EnginePlan], failed: str | None) -> Sequence[EnginePlan]:

@@ -56,10 +56,19 @@ def _without_frames(error: PCWorkerException) -> PCWorkerException:
 
 
 def memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning | None:
-    """For people, when the result is not what was `asked` for."""
+    """For people, when the result is not what was `asked` for, or less was asked for than the PC is meant to do."""
     if used == asked:
-        return None
+        return _makeshift(used) if used.is_makeshift else None
     return _gpu_memory_short(asked, used) if asked.device == "cuda" else _memory_short(asked, used)
+
+
+def _makeshift(used: EnginePlan) -> ResultWarning:
+    whose, code = ("GPU", "gpu_memory_short") if used.device == "cuda" else ("PC", "memory_short")
+    return ResultWarning(
+        code=code,
+        message=f"The {whose}'s memory is short, or lately was: this was written with {_named(used)}, less than usual.",
+        stage=Stage.TRANSCRIBE,
+    )
 
 
 def _gpu_memory_short(asked: EnginePlan, used: EnginePlan) -> ResultWarning:

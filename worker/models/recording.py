@@ -106,6 +106,9 @@ class EnginePlan(Value):
     batch_size: int = Field(description="passages at once in Whisper; at least 2")
     diarization_batch_size: int = 32
     unload_asr: bool = Field(default=False, description="give Whisper's memory back before diarization")
+    is_makeshift: bool = Field(
+        default=False, description="less than the PC is meant to do: memory is short, or lately was"
+    )
     reasons: tuple[str, ...] = ()
 
 
