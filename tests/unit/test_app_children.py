@@ -77,7 +77,7 @@ def test_a_pc_that_must_not_ask_the_hub_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
 ) -> None:
     """Neither our own code nor the hub's client, which reads a variable of its own."""
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)  # the engines' tests set it for all
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     settings = settings_in(tmp_path, ASR_ENGINE="whisperx", **environ)
