@@ -2,8 +2,7 @@
 `python -m worker doctor`: what keeps this PC's worker from working, found without changing anything.
 
 A check is one small function that returns a Check, several, or none; its sentence ends with the remedy. Everything is
-tried with the key that the worker itself would use, never with an administrator's. nltk's data is not looked at: the
-aligner brings what it needs (worker.engine.word_alignment).
+tried with the key that the worker itself would use, never with an administrator's.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ THIRD_PARTY = {
     "soundfile": {"adapters", "engine"},
     "numpy": {"adapters", "engine", "summarize"},
     **{name: {"engine"} for name in ("torch", "torchaudio", "whisperx", "pyannote", "faster_whisper", "ctranslate2")},
-    **{name: {"engine"} for name in ("transformers", "pocketsphinx", "scipy", "jiwer", "nltk")},
+    **{name: {"engine"} for name in ("transformers", "pocketsphinx", "scipy", "jiwer")},
 }
 """In which layers a package may be named."""
 
