@@ -22,6 +22,7 @@ from worker.engine.passage_doubts import transcript_doubtful
 from worker.engine.passages import in_order, words_of
 from worker.engine.plan import Plans
 from worker.engine.recording import RATE_HZ
+from worker.engine.reports import only_forward, part
 from worker.engine.rungs import first_that_fits, memory_short
 from worker.engine.samples import Samples
 from worker.engine.second_decoding import decoded_again
@@ -119,9 +120,9 @@ class WhisperXTranscriber:
         Raises ModelUnavailableError, UnsupportedLanguageError, GpuOutOfMemoryError, OutOfMemoryError, EngineError,
         AudioPreprocessingError.
         """
-        report = _only_forward(report)
+        report = only_forward(report)
         samples = Samples(audio)
-        find_speech = partial(self._detector.heard, audio, _part(report, 0.0, _DETECTION_SHARE))
+        find_speech = partial(self._detector.heard, audio, part(report, 0.0, _DETECTION_SHARE))
         meeting = _Meeting(audio, samples, language, prompt, hotwords, report, find_speech)
         rungs = self._plans.rungs(meeting.length_s)
         write = partial(self._written, meeting)
@@ -216,7 +217,7 @@ def _passages(
         language=language,
         hints=hints,
         batch_size=plan.batch_size,
-        report=_part(meeting.report, _DETECTION_SHARE, _DETECTION_SHARE + _DECODING_SHARE),
+        report=part(meeting.report, _DETECTION_SHARE, _DETECTION_SHARE + _DECODING_SHARE),
     )
     return decoded_again(
         first,
@@ -225,7 +226,7 @@ def _passages(
         meeting.heard,
         language=language,
         hints=hints,
-        report=_part(meeting.report, _DETECTION_SHARE + _DECODING_SHARE, 1.0),
+        report=part(meeting.report, _DETECTION_SHARE + _DECODING_SHARE, 1.0),
     )
 
 
@@ -249,20 +250,3 @@ def _warnings(hints: Hints, found: LanguageVote | None, passages: tuple[Passage,
 
 def _with(transcript: Transcript, *, warnings: tuple[ResultWarning, ...]) -> Transcript:
     return transcript.model_copy(update={"warnings": (*transcript.warnings, *warnings)})
-
-
-def _part(report: Report, start: float, end: float) -> Report:
-    """For a step that is only a part of the stage."""
-    return lambda progress: report(start + (end - start) * progress)
-
-
-def _only_forward(report: Report) -> Report:
-    """A second try does not move the bar back."""
-    furthest = 0.0
-
-    def forward(progress: float) -> None:
-        nonlocal furthest
-        furthest = max(furthest, progress)
-        report(furthest)
-
-    return forward

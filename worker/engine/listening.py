@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from worker.engine.grid import Floats
 from worker.engine.pieces import Pieces, cut_pieces
+from worker.engine.reports import only_forward, part
 from worker.engine.segmentation import BATCH_CHUNKS_CPU, SegmentationModel
 from worker.engine.tracks import Tracks, follow_voices
 from worker.engine.voices import VoiceEncoder, num_mel_frames
@@ -70,7 +71,7 @@ class Listener:
 
     def hear(self, sound: soundfile.SoundFile, report: Report) -> Heard:
         """Raises RuntimeError, MemoryError: what torch raises, but for a GPU's memory that ran out."""
-        report = _never_back(report)
+        report = only_forward(report)
         for device, batch_size in _rungs(self._device, self._batch_size):
             try:
                 heard = self._hear_on(device, batch_size, sound, report)
@@ -92,11 +93,11 @@ class Listener:
         num_threads = self._num_threads if device == CPU else 1
         with nullcontext() if device == CPU else _exact():
             activations = self._segmentation.activations(
-                sound, step=_CHUNK_STEP, num_threads=num_threads, report=_part(report, 0, _SEGMENTATION_SHARE)
+                sound, step=_CHUNK_STEP, num_threads=num_threads, report=part(report, 0.0, _SEGMENTATION_SHARE)
             )
             tracks = follow_voices(activations, _CHUNK_STEP)
             pieces = cut_pieces(tracks, num_mel_frames(sound.frames))
-            rest = _part(report, _SEGMENTATION_SHARE, 0.95 - _SEGMENTATION_SHARE)
+            rest = part(report, _SEGMENTATION_SHARE, 0.95)
             vectors = self._encoder.describe(sound, pieces, num_threads=num_threads, report=rest)
         return Heard(tracks, pieces, vectors, device, batch_size)
 
@@ -127,19 +128,3 @@ def _exact() -> AbstractContextManager[None]:
 
     exact: AbstractContextManager[None] = cudnn.flags(enabled=True, allow_tf32=False)
     return exact
-
-
-def _part(report: Report, start: float, share: float) -> Report:
-    return lambda done: report(start + share * done)
-
-
-def _never_back(report: Report) -> Report:
-    """A second try begins at zero again; who watches sees it stand still until it has caught up."""
-    reached = 0.0
-
-    def forward(done: float) -> None:
-        nonlocal reached
-        reached = max(reached, done)
-        report(reached)
-
-    return forward
