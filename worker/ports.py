@@ -7,7 +7,7 @@ contract tests in tests/contract that every implementation and its in-memory twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -17,16 +17,18 @@ from worker.models import (
     AudioMetadata,
     Beat,
     ClaimAnswer,
+    Decision,
     Diarization,
     Failure,
     FleetStatus,
     HeartbeatAnswer,
-    KnownSpeaker,
+    KnownSpeakers,
     Meeting,
     MeetingDetail,
     MeetingStatus,
     MeetingSummary,
     NewMeeting,
+    Person,
     ProcessingResult,
     Registration,
     Stage,
@@ -46,7 +48,55 @@ def unheard(_progress: float) -> None:
     """The Report of a caller that does not listen."""
 
 
-class Store(Protocol):
+class Ledger(Protocol):
+    """
+    Who is who: what people decide about speakers and voices. Every decision is a row, and undoing it leaves everything
+    as if it had never been made, whatever was decided before or after; only what was erased does not come back.
+
+    A voice is one label of one meeting. It belongs to whom the newest decision about it says, else to a speaker of its
+    own; one who was merged into another stands for that other. Names, `speakers.embedding`, `speakers.meeting_ids` and
+    the speaker ids in transcripts follow from that. All answer `gone` for what is not there or is somebody else's,
+    `refused` with a sentence, `already_done`, or `done` with the decision's id.
+    """
+
+    async def people(self, user_id: UUID | None = None) -> tuple[Person, ...]:
+        """A user's speakers, or the lab's: those with a name by name, then the others, last heard first."""
+        ...
+
+    async def decisions(self, user_id: UUID | None = None, *, limit: int = 50) -> tuple[Decision, ...]:
+        """Newest first."""
+        ...
+
+    async def name_speaker(self, speaker_id: UUID, name: str | None) -> WriteAnswer: ...
+
+    async def merge_speakers(self, speaker_id: UUID, into_id: UUID) -> WriteAnswer:
+        """`speaker_id` is `into_id`, whose name wins. Refused where only one of them has opted out."""
+        ...
+
+    async def split_voice(self, meeting_id: UUID, label: str) -> WriteAnswer:
+        """Give one meeting's voice a speaker of its own."""
+        ...
+
+    async def confirm_voice(self, meeting_id: UUID, label: str, speaker_id: UUID | None = None) -> WriteAnswer:
+        """The voice is this speaker's; None: of whom it is suggested or identified to be."""
+        ...
+
+    async def reject_voice(self, meeting_id: UUID, label: str) -> WriteAnswer:
+        """The voice is not whom the worker took it for, or suggested."""
+        ...
+
+    async def undo_decision(self, decision_id: int) -> WriteAnswer: ...
+
+    async def forget_speaker(self, speaker_id: UUID) -> WriteAnswer:
+        """Erase all that was kept of the voice; transcripts keep label and name. Cannot be undone."""
+        ...
+
+    async def keep_voice(self, speaker_id: UUID, *, kept: bool) -> WriteAnswer:
+        """False: the speaker opts out; the voice is erased, and none is kept from now on. True takes that back."""
+        ...
+
+
+class Store(Ledger, Protocol):
     """
     The queue and its results. All behaviour lives in SQL functions; an implementation only carries calls there.
 
@@ -78,8 +128,22 @@ class Store(Protocol):
         """Give the meeting back; the attempt is refunded."""
         ...
 
-    async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
-        """The people whom the meeting's owner already knows."""
+    async def speakers(self, meeting_id: UUID, token: int, models: Sequence[str]) -> KnownSpeakers:
+        """
+        The people whom the meeting's owner already knows, with the voices described by one of `models`: of each person
+        and model the 20 made from most speech. What this meeting itself left at an earlier time counts only where
+        somebody has named it.
+
+        Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more.
+        """
+        ...
+
+    async def guidance(self, meeting_id: UUID, token: int) -> str | None:
+        """
+        What the meeting's owner (else the lab) wants of a summary, in words for whoever writes it.
+
+        Raises as `speakers`.
+        """
         ...
 
     async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
@@ -111,6 +175,20 @@ class Store(Protocol):
 
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None: ...
 
+    async def write_summary(
+        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
+    ) -> WriteAnswer:
+        """
+        A completed meeting's new summary; the one before is kept as a version.
+
+        `refused` while the meeting is worked on, and without `replace_edits` where somebody corrected the summary.
+        """
+        ...
+
+    async def set_guidance(self, text: str | None, user_id: UUID | None = None) -> WriteAnswer:
+        """What summaries should be like, for one user's meetings or (None) for all that have none of their own."""
+        ...
+
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
         """The vocabulary of a user, or of the lab (None), oldest first."""
         ...
@@ -128,6 +206,11 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def channel_paths(audio: Path) -> tuple[Path, Path]:
+    """Where the two channels of a recording lie whose channels are one person's each: beside the mono sound."""
+    return audio.with_name(f"{audio.stem}-1{audio.suffix}"), audio.with_name(f"{audio.stem}-2{audio.suffix}")
 
 
 class Fetcher(Protocol):
@@ -178,14 +261,22 @@ class Stages(Protocol):
     ChildCrashedError, ChildStalledError.
     """
 
-    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata: ...
+    async def decode(
+        self, source: Path, target: Path, report: Report, *, channels: str | None = None
+    ) -> AudioMetadata: ...
 
     def engine(self) -> AbstractAsyncContextManager[Engine]:
         """Wait for a free engine and hold it, so that a meeting's stages follow each other; served in order."""
         ...
 
     async def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,
+        guidance: str | None = None,
     ) -> MeetingSummary: ...
 
     def usage(self, stage: Stage) -> StageUsage:
@@ -203,9 +294,12 @@ class Stages(Protocol):
 
 
 class Decoder(Protocol):
-    def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+    def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         """
         Any recording to `target`: WAV, 16 000 Hz, mono, PCM-16, peak-normalised, written completely or not at all.
+
+        channels: 'separate' (each is one person's), 'mixed', or None: as it sounds. Where they are separate,
+        `channel_paths(target)` get one each as well, on the same time line, and the metadata says `channels_apart`.
 
         Raises AudioCorruptedError and its children, AudioTooLongError, AudioTooBigError, DiskFullError.
         """
@@ -236,8 +330,20 @@ class Diarizer(Protocol):
 
 class Summarizer(Protocol):
     def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
-    ) -> MeetingSummary: ...
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,
+        guidance: str | None = None,
+    ) -> MeetingSummary:
+        """
+        names: of the labels whose people are known. guidance: what the owner wants of a summary.
+
+        What could be done only in part is said in `warnings`. Owners of action items are labels where they speak.
+        """
+        ...
 
 
 class Observer(Protocol):

@@ -88,7 +88,14 @@ class PyavDecoder:
         self._max_bytes = max_bytes
         self._cut_from_s = cut_from_s
 
-    def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+    def decode(
+        self,
+        source: Path,
+        target: Path,
+        report: Report,
+        *,
+        channels: str | None = None,  # noqa: ARG002  # not yet
+    ) -> AudioMetadata:
         """See `ports.Decoder`. Raises also AudioMissingError, and AudioPreprocessingError when it is our fault."""
         with typed_errors(), scratch_files(target.parent) as scratches:
             what = Source(source, self._checked_size(source), self._max_s)

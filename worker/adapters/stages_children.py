@@ -104,8 +104,8 @@ class ChildStages:
         for engine in reversed(self._engines):
             self._free.put_nowait(engine)
 
-    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
-        arguments = {"source": source, "target": target}
+    async def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
+        arguments = {"source": source, "target": target, "channels": channels}
         return await self._prepare(Stage.DECODE, "decoder.decode", arguments, AudioMetadata, report)
 
     @asynccontextmanager
@@ -117,9 +117,15 @@ class ChildStages:
             self._free.put_nowait(child)
 
     async def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,
+        guidance: str | None = None,
     ) -> MeetingSummary:
-        arguments = {"segments": segments, "language": language}
+        arguments = {"segments": segments, "language": language, "names": names, "guidance": guidance}
         return await self._prepare(Stage.SUMMARIZE, "summarizer.summarize", arguments, MeetingSummary, report)
 
     async def call(self, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report) -> T:

@@ -58,6 +58,13 @@ def _webhook(url: SecretStr) -> SecretStr:
     return url
 
 
+def _endpoint(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ValueError("must begin with http:// or https://, and hold no user and no question mark")
+    return url.rstrip("/")
+
+
 def _worker_id(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
         return value
@@ -76,6 +83,7 @@ def _upper(value: object) -> object:
 HttpsUrl = Annotated[str, AfterValidator(_https_or_loopback)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 OwnersDatabaseUrl = Annotated[SecretStr, AfterValidator(_owners_database)]
+LlmUrl = Annotated[str, AfterValidator(_endpoint)]
 WebhookUrl = Annotated[SecretStr, AfterValidator(_webhook)]
 WorkerId = Annotated[str, AfterValidator(_worker_id)]
 Languages = Annotated[tuple[str, ...], BeforeValidator(_languages)]
@@ -154,6 +162,23 @@ class Settings(BaseModel):
     gpu_busy_mb: int | None = Field(
         None, ge=1, description="Begin nothing while other programs hold more than this much of the GPU's memory, in MB"
     )
+    identify_speakers: bool = Field(
+        True, description="Recognise people by their voices; off: no voice is kept beyond its meeting"
+    )
+    summary_llm_url: LlmUrl | None = Field(
+        None, description="OpenAI-compatible endpoint that writes summaries, such as http://gpu-box:11434/v1"
+    )
+    summary_llm_model: str | None = Field(None, min_length=1, description="Name of the endpoint's model")
+    summary_llm_key: SecretStr | None = Field(None, description="Key of the endpoint, if it asks for one")
+    summary_llm_context_tokens: int = Field(
+        8192, ge=2048, description="How many tokens question and answer together may have"
+    )
+    summary_llm_timeout_seconds: float = Field(
+        300.0, gt=0, le=3600, description="How long one answer of the endpoint may take"
+    )
+    summary_language: str | None = Field(
+        None, min_length=2, description="Language of summaries, such as `en`; the meeting's own if not set"
+    )
     models_offline: bool = Field(False, description="Never ask a model hub; use what is on this PC")
     model_cache_dir: Path = Field(Path("models"), description="Where downloaded models are kept")
     hf_token: SecretStr | None = Field(None, description="Token of the Hugging Face hub, for models that ask for one")
@@ -218,6 +243,7 @@ class Settings(BaseModel):
             self.supabase_admin_key,
             self.supabase_jwt_secret,
             self.hf_token,
+            self.summary_llm_key,
             self.notify_webhook_url,
         ]
         passwords = [word for url in (self.database_url, self.supabase_db_url) if url for word in passwords_in(url)]

@@ -13,6 +13,8 @@ Glossary
     label        a voice within one meeting: SPEAKER_00, SPEAKER_01 ...
     speaker      a person (or a voice nobody has named yet) across meetings
     embedding    a vector that describes a voice; only comparable within the same model
+    voiceprint   the embeddings kept of one speaker
+    ledger       every decision about who a voice is, by a worker or by people; each can be undone
     DER, WER     diarization error rate, word error rate; RTF: seconds of work per second of audio
 
 Times within a recording are seconds from its first sample (`_s`). Moments are aware UTC (`_at`).
@@ -21,6 +23,7 @@ Times within a recording are seconds from its first sample (`_s`). Moments are a
 from __future__ import annotations
 
 from worker.models.gpu import GpuState, StageCost, StageUsage
+from worker.models.people import Decision, KnownSpeaker, KnownSpeakers, Person, VoiceMatch
 from worker.models.queue import (
     Beat,
     BeatAnswer,
@@ -30,7 +33,6 @@ from worker.models.queue import (
     FleetStatus,
     GpuFacts,
     HeartbeatAnswer,
-    KnownSpeaker,
     Meeting,
     MeetingDetail,
     MeetingStatus,
@@ -67,6 +69,7 @@ from worker.models.result import (
     Quality,
     SegmentQuality,
     SpeakerCount,
+    SpeakingShare,
     SummaryItem,
     TranscriptSegment,
 )
@@ -78,6 +81,7 @@ __all__ = [
     "BeatAnswer",
     "Claim",
     "ClaimAnswer",
+    "Decision",
     "Diarization",
     "DoubtfulSpan",
     "EnginePlan",
@@ -87,6 +91,7 @@ __all__ = [
     "GpuState",
     "HeartbeatAnswer",
     "KnownSpeaker",
+    "KnownSpeakers",
     "LanguageVote",
     "LanguageWindow",
     "Meeting",
@@ -96,6 +101,7 @@ __all__ = [
     "MeetingSummary",
     "NewMeeting",
     "Passage",
+    "Person",
     "ProcessingResult",
     "Quality",
     "Registration",
@@ -104,6 +110,7 @@ __all__ = [
     "SpeakerCount",
     "SpeakerEmbedding",
     "SpeakerTurn",
+    "SpeakingShare",
     "Stage",
     "StageCost",
     "StageUsage",
@@ -113,6 +120,7 @@ __all__ = [
     "TranscriptSegment",
     "Trouble",
     "Value",
+    "VoiceMatch",
     "Word",
     "WorkInProgress",
     "WorkerInfo",

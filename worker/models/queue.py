@@ -10,7 +10,8 @@ from uuid import UUID
 from pydantic import Field
 
 from worker.exceptions import FailureKind
-from worker.models.recording import ResultWarning, SpeakerEmbedding, Stage, Value
+from worker.models.people import KnownSpeakers
+from worker.models.recording import ResultWarning, Stage, Value
 from worker.models.result import MeetingSpeaker, MeetingSummary, TranscriptSegment
 
 
@@ -37,6 +38,7 @@ class NewMeeting(Value):
     max_speakers: int | None = None
     prompt: str | None = None
     hotwords: str | None = None
+    channels: str | None = Field(default=None, description="'separate', 'mixed', or None: as it sounds")
     priority: int = 0
 
 
@@ -53,6 +55,7 @@ class Meeting(Value):
     max_speakers: int | None = None
     prompt: str | None = None
     hotwords: str | None = None
+    channels: str | None = None
     priority: int = 0
     status: MeetingStatus = MeetingStatus.PENDING
     stage: str | None = None
@@ -140,10 +143,15 @@ class WriteAnswer(Value):
     release   released | already_done | lost | cancelled | gone
     cancel    cancelled | already_done | refused | gone
     retry     pending | already_done | refused | gone
+
+    or to what people decide about speakers and summaries: done | already_done | refused | gone.
     """
 
     outcome: str
     message: str | None = None
+    known: KnownSpeakers | None = Field(default=None, description="with stale_speakers: whom to match against now")
+    decision_id: int | None = Field(default=None, description="of the ledger, to undo it by")
+    speaker_id: UUID | None = Field(default=None, description="whom a voice is now, where that was decided")
 
     @property
     def is_lost(self) -> bool:
@@ -228,14 +236,6 @@ class FleetStatus(Value):
     counts: dict[MeetingStatus, int]
     oldest_pending_s: float | None = None
     workers: tuple[WorkerState, ...] = ()
-
-
-class KnownSpeaker(Value):
-    """A person of the meeting's owner, with the voices kept of him or her."""
-
-    id: UUID
-    name: str | None
-    embeddings: tuple[SpeakerEmbedding, ...] = ()
 
 
 WorkerState.model_rebuild()

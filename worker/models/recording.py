@@ -44,6 +44,9 @@ class AudioMetadata(Value):
     clipped_share: float = Field(default=0.0, description="share of samples at full scale, in [0, 1]")
     gap_s: float = Field(default=0.0, description="silence put in for packets that were lost")
     num_bad_packets: int = 0
+    channels_apart: bool = Field(
+        default=False, description="each channel is one person's, and lies beside the mono sound as a file of its own"
+    )
     warnings: tuple[ResultWarning, ...] = ()
 
 
@@ -60,6 +63,7 @@ class Word(Value):
     start_s: float
     end_s: float
     confidence: float | None = Field(default=None, description="in [0, 1], on the engine's own scale")
+    channel: int | None = Field(default=None, description="from 0; of a recording whose channels are one person's each")
 
 
 class Passage(Value):

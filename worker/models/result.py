@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from worker.models.people import VoiceMatch
 from worker.models.recording import LanguageVote, ResultWarning, SpeakerEmbedding, Value, Word
 
 
@@ -28,7 +29,12 @@ class MeetingSpeaker(Value):
     speaker_id: UUID | None = None
     name: str | None = None
     score: float | None = None
-    decision: str | None = None
+    decision: str | None = Field(
+        default=None, description="the newest one of the ledger about this voice, such as 'confirmed'"
+    )
+    suggested_id: UUID | None = Field(default=None, description="who it may be; somebody has to say")
+    suggested_name: str | None = None
+    match: VoiceMatch | None = None
     embeddings: tuple[SpeakerEmbedding, ...] = ()
 
 
@@ -51,6 +57,24 @@ class MeetingSummary(Value):
     topics: tuple[SummaryItem, ...] = ()
     method: str = Field(description="'extractive' (sentences of the transcript) or 'llm'")
     model: str | None = None
+    language: str | None = None
+    is_edited: bool = Field(default=False, description="somebody corrected it")
+    num_dropped: int = Field(default=0, description="statements left out because their quotation was never said")
+    warnings: tuple[ResultWarning, ...] = ()
+
+
+class SpeakingShare(Value):
+    """How one voice of a meeting took part, by what the diarizer hears; `label` is None where nobody was told apart."""
+
+    label: str | None
+    speech_s: float
+    share: float = Field(description="of all speech, overlap counted for everybody who speaks, in [0, 1]")
+    num_turns: int
+    longest_turn_s: float
+    num_interruptions: int = Field(
+        description="turns begun while somebody else spoke, that went on after the other stopped"
+    )
+    num_questions: int
 
 
 class DoubtfulSpan(Value):
@@ -104,5 +128,8 @@ class ProcessingResult(Value):
     summary: MeetingSummary | None
     language: str | None
     duration_s: float
+    speakers_version: int | None = Field(
+        default=None, description="of the KnownSpeakers that the voices were matched against; None: against nobody"
+    )
     warnings: tuple[ResultWarning, ...] = ()
     result: dict[str, Any] = Field(description="engines, models, device, seconds per stage, audio metadata, quality")

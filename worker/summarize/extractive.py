@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,13 @@ class ExtractiveSummarizer:
         self.max_key_points, self.max_topics, self.max_items = max_key_points, max_topics, max_items
 
     def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,  # noqa: ARG002  # quotations name nobody
+        guidance: str | None = None,  # noqa: ARG002  # and follow no wishes
     ) -> MeetingSummary:
         """
         Quote what matters. `start_s` of an item is the first word of the quotation, `segments` where it is found.

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def scripts_in(recording: Path | None) -> dict[str, Any]:
 class ScriptedDecoder(Scripted):
     """Copies the recording as it is. `duration_s` is that of the default words."""
 
-    def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
+    def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         self._act("decode", report, source)
         shutil.copyfile(source, target)
         size_bytes = source.stat().st_size
@@ -233,7 +234,13 @@ def voice(label: str, labels: list[str], turns: tuple[SpeakerTurn, ...]) -> Spea
 
 class ScriptedSummarizer(Scripted):
     def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,
+        guidance: str | None = None,
     ) -> MeetingSummary:
         self._act("summarize", report)
         points = tuple(SummaryItem(text=segment.text, segments=(segment.index,)) for segment in segments[:3])

@@ -45,8 +45,8 @@ class InlineStages:
         self._closed = False
         self._engine = asyncio.Lock()
 
-    async def decode(self, source: Path, target: Path, report: Report) -> AudioMetadata:
-        return await self._run(partial(self._decoder.decode, source, target), report)
+    async def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
+        return await self._run(partial(self._decoder.decode, source, target, channels=channels), report)
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Self]:
@@ -71,9 +71,17 @@ class InlineStages:
         return await self._run(work, report)
 
     async def summarize(
-        self, segments: tuple[TranscriptSegment, ...], *, language: str | None, report: Report
+        self,
+        segments: tuple[TranscriptSegment, ...],
+        *,
+        language: str | None,
+        report: Report,
+        names: Mapping[str, str] | None = None,
+        guidance: str | None = None,
     ) -> MeetingSummary:
-        return await self._run(partial(self._summarizer.summarize, segments, language=language), report)
+        summarize = self._summarizer.summarize
+        work = partial(summarize, segments, language=language, names=names, guidance=guidance)
+        return await self._run(work, report)
 
     def usage(self, stage: Stage) -> StageUsage:  # noqa: ARG002  # the port's signature
         """Nothing is measured: all happens in the caller's own process."""

@@ -1,0 +1,113 @@
+"""
+One attempt at a meeting's stages: each is observed, timed, and kept in the job folder for the next attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from worker import events
+from worker.exceptions import Disposition, FailureKind, PCWorkerException
+from worker.job_folder import JobFolder, value_key
+from worker.models import Claim, ResultWarning, Stage, StageCost, StageUsage
+from worker.ports import Clock, Observer, Report
+
+T = TypeVar("T")
+V = TypeVar("V", bound=BaseModel)
+
+Usage = Callable[[Stage], StageUsage]
+"""Of whom to ask what a stage took: the engine that worked it, or the stages for those without one."""
+
+
+@dataclass(slots=True)
+class StageRun:
+    """
+    What each stage cost, and warnings, as they come.
+
+    Attributes:
+        settings_key: for each stage name, what its value depends on besides what the caller names.
+    """
+
+    claim: Claim
+    folder: JobFolder
+    observe: Observer
+    clock: Clock
+    settings_key: Mapping[str, str]
+    costs: dict[Stage, StageCost] = field(default_factory=dict)
+    reused: list[Stage] = field(default_factory=list)
+    warnings: list[ResultWarning] = field(default_factory=list)
+
+    @property
+    def meeting_id(self) -> UUID:
+        return self.claim.meeting.id
+
+    async def kept(
+        self,
+        stage: Stage,
+        kind: type[V],
+        depends_on: tuple[object, ...],
+        work: Callable[[Report], Awaitable[V]],
+        *,
+        usage: Usage,
+    ) -> V:
+        """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
+        key = value_key(self.settings_key.get(stage), *depends_on)
+        kept = await asyncio.to_thread(self.folder.load, stage, key, kind)
+        if kept is not None and (stage is not Stage.DECODE or self.folder.wav.is_file()):
+            self.observe(events.StageFinished(self.meeting_id, stage, 0.0, reused=True))
+            self.reused.append(stage)
+            value, self.costs[stage] = kept
+            return value
+        value = await self.timed(stage, work, usage)
+        await asyncio.to_thread(self.folder.save, stage, key, value, self.costs[stage])
+        return value
+
+    async def optional(
+        self,
+        stage: Stage,
+        kind: type[V],
+        depends_on: tuple[object, ...],
+        work: Callable[[Report], Awaitable[V]],
+        *,
+        usage: Usage,
+    ) -> V | None:
+        """A stage whose failure must not cost the transcript: what may pass is tried once more, the rest degrades."""
+        try:
+            return await self.kept(stage, kind, depends_on, work, usage=usage)
+        except PCWorkerException as error:
+            if not self._may_degrade(error):
+                raise
+            self.observe(events.StageDegraded(self.meeting_id, stage, error.code, error))
+            self.warnings.append(ResultWarning(code=f"{stage}_failed", message=_SORRY[stage], stage=stage))
+            return None
+
+    def _may_degrade(self, error: PCWorkerException) -> bool:
+        if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code == "disk_full":
+            return False
+        is_crash = error.counts_as is FailureKind.CRASH
+        return not (is_crash and self.claim.attempt == 1)
+
+    async def timed(self, stage: Stage, work: Callable[[Report], Awaitable[T]], usage: Usage | None = None) -> T:
+        def report(progress: float) -> None:
+            self.observe(events.StageProgressed(self.meeting_id, stage, progress))
+
+        self.observe(events.StageStarted(self.meeting_id, stage))
+        started = self.clock.monotonic()
+        value = await work(report)
+        seconds = self.clock.monotonic() - started
+        used = usage(stage) if usage else StageUsage()
+        self.costs[stage] = StageCost(seconds=round(seconds, 3), **used.model_dump())
+        self.observe(events.StageFinished(self.meeting_id, stage, seconds))
+        return value
+
+
+_SORRY = {
+    Stage.DIARIZE: "The speakers could not be told apart; the transcript is complete. Retry the meeting to try again.",
+    Stage.SUMMARIZE: "The summary could not be written; the transcript is complete. Retry the meeting to try again.",
+}
