@@ -1,0 +1,227 @@
+"""
+Who of the people we know speaks in a meeting: each of its voices is held against the voices kept of them. Pure.
+
+Only descriptions made by the same model are compared. A person's score is the cosine of the kept voice that comes
+nearest: people sound different over the telephone and in a room, and each way may be there. A voice is given to a
+person only where nothing speaks against it:
+
+    enough speech on both sides, a score over the threshold of the model,
+    each is the other's best match, and nobody else comes close.
+
+What reaches the lower threshold only, or fails one of the last two, is suggested to people; the rest is unknown. Two
+voices of one meeting are never one person here: whether they are is the diarizer's business, or somebody's decision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from uuid import UUID
+
+from worker.models import KnownSpeakers, MeetingSpeaker, SpeakerEmbedding, VoiceMatch
+
+MIN_SPEECH_S = 2.0
+"""Of clean speech, on both sides: with one second the same voice scores 0.81 in the mean, which is no proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """
+    Cosines of one model.
+
+    Attributes:
+        confirm_from: a voice is the person's.
+        suggest_from: it may be.
+        margin: how far everybody else has to be behind.
+    """
+
+    confirm_from: float
+    suggest_from: float
+    margin: float
+
+    def nearness(self, score: float) -> float:
+        """0 at the lower threshold, 1 at the upper one: by that, scores of two models can be compared."""
+        return (score - self.suggest_from) / (self.confirm_from - self.suggest_from)
+
+    def score_at(self, nearness: float) -> float:
+        return self.suggest_from + nearness * (self.confirm_from - self.suggest_from)
+
+
+THRESHOLDS: Mapping[str, Thresholds] = {
+    "resemblyzer-ge2e-0.1.4": Thresholds(confirm_from=0.82, suggest_from=0.72, margin=0.04),
+    "resemblyzer-ge2e-0.1.4+narrow": Thresholds(confirm_from=0.89, suggest_from=0.82, margin=0.03),
+}
+"""
+By model; the one that says more comes first. Who is described by another model only is never named.
+
+Source: `python -m tests.benchmarks.voiceprints`, table "Voices" in CONTRIBUTING.md.
+"""
+
+_Vector = tuple[float, ...]
+_Prints = dict[str, list[_Vector]]
+"""By model; unit vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Likeness:
+    """How much a voice sounds like a person; sorts by nearness, ties by id."""
+
+    nearness: float
+    score: float
+    model: str
+    speaker_id: UUID
+
+    @property
+    def rank(self) -> tuple[float, UUID]:
+        return -self.nearness, self.speaker_id
+
+
+def comparable_models(
+    voices: Iterable[MeetingSpeaker], thresholds: Mapping[str, Thresholds] = THRESHOLDS
+) -> tuple[str, ...]:
+    """The models by which any of the voices can be recognised."""
+    found = {model for voice in voices for model in _prints(voice.embeddings, thresholds)}
+    return tuple(model for model in thresholds if model in found)
+
+
+def identify(
+    voices: Sequence[MeetingSpeaker],
+    known: KnownSpeakers | None,
+    thresholds: Mapping[str, Thresholds] = THRESHOLDS,
+) -> tuple[MeetingSpeaker, ...]:
+    """
+    The voices in their order, each with its `match`, and with `speaker_id` or `suggested_id` where that says so; what
+    an earlier call said is forgotten. Neither the order of the voices nor that of the people matters.
+
+    Args:
+        known: None is nobody. Vectors that are no description (zero, NaN, of another length) count as absent.
+        thresholds: by model, the one that says more first.
+    """
+    people = {person.id: _prints(person.embeddings, thresholds) for person in (known.speakers if known else ())}
+    heard = [_prints(voice.embeddings, thresholds) for voice in voices]
+    likenesses = [_likenesses(prints, people, thresholds) for prints in heard]
+    nearest_voice = _nearest_voices(voices, likenesses)
+    return tuple(
+        _matched(
+            voice, _match(found, thresholds, is_mutual=bool(found) and nearest_voice[found[0].speaker_id] is voice)
+        )
+        if prints
+        else _matched(voice, VoiceMatch(outcome="unknown", reason=_why_not_comparable(voice, thresholds)))
+        for voice, prints, found in zip(voices, heard, likenesses, strict=True)
+    )
+
+
+def names_of(voices: Iterable[MeetingSpeaker], known: KnownSpeakers | None) -> dict[str, str]:
+    """The names of those who were identified and have one, by label."""
+    names = {person.id: person.name for person in (known.speakers if known else ()) if person.name}
+    return {voice.label: names[voice.speaker_id] for voice in voices if voice.speaker_id in names}
+
+
+def _prints(embeddings: Iterable[SpeakerEmbedding], thresholds: Mapping[str, Thresholds]) -> _Prints:
+    """What can be compared of a voice or a person."""
+    prints: _Prints = {}
+    for embedding in embeddings:
+        if embedding.model in thresholds and embedding.speech_s >= MIN_SPEECH_S:
+            vector = _unit(embedding.vector)
+            if vector is not None and len(vector) == embedding.dim:
+                prints.setdefault(embedding.model, []).append(vector)
+    return prints
+
+
+def _unit(vector: _Vector) -> _Vector | None:
+    """Scaled to length 1; None where there is no direction."""
+    length = math.hypot(*vector)
+    if not math.isfinite(length) or length < 1e-9:
+        return None
+    return tuple(value / length for value in vector)
+
+
+def _likenesses(
+    prints: _Prints, people: Mapping[UUID, _Prints], thresholds: Mapping[str, Thresholds]
+) -> list[_Likeness]:
+    """To everybody who can be compared, the nearest first; of each by the first model that both have."""
+    found = []
+    for speaker_id, theirs in people.items():
+        for model in thresholds:
+            score = _score(prints.get(model, ()), theirs.get(model, ()))
+            if score is not None:
+                found.append(_Likeness(thresholds[model].nearness(score), score, model, speaker_id))
+                break
+    return sorted(found, key=lambda likeness: likeness.rank)
+
+
+def _score(ours: Iterable[_Vector], theirs: Sequence[_Vector]) -> float | None:
+    """The cosine of the two that come nearest."""
+    cosines = [sum(map(mul, a, b)) for a in ours for b in theirs if len(a) == len(b)]
+    return max(-1.0, min(1.0, max(cosines))) if cosines else None
+
+
+def _nearest_voices(
+    voices: Sequence[MeetingSpeaker], likenesses: Sequence[Sequence[_Likeness]]
+) -> dict[UUID, MeetingSpeaker]:
+    """For each person the voice of this meeting that comes nearest; ties by label."""
+    best: dict[UUID, tuple[float, str]] = {}
+    nearest: dict[UUID, MeetingSpeaker] = {}
+    for voice, found in zip(voices, likenesses, strict=True):
+        for likeness in found:
+            rank = (-likeness.nearness, voice.label)
+            if likeness.speaker_id not in best or rank < best[likeness.speaker_id]:
+                best[likeness.speaker_id], nearest[likeness.speaker_id] = rank, voice
+    return nearest
+
+
+def _match(found: Sequence[_Likeness], thresholds: Mapping[str, Thresholds], *, is_mutual: bool) -> VoiceMatch:
+    """What follows from how much a voice sounds like everybody, the nearest first."""
+    if not found:
+        return VoiceMatch(outcome="unknown", reason="nobody_known")
+    best, runner_up = found[0], found[1] if len(found) > 1 else None
+    limits = thresholds[best.model]
+    runner_up_score = limits.score_at(runner_up.nearness) if runner_up else None
+    is_clear = runner_up_score is None or best.score - runner_up_score >= limits.margin
+    outcome, reason = _outcome(best.score, limits, is_mutual=is_mutual, is_clear=is_clear)
+    return VoiceMatch(
+        outcome=outcome,
+        reason=reason,
+        speaker_id=best.speaker_id,
+        score=best.score,
+        runner_up_id=runner_up.speaker_id if runner_up else None,
+        runner_up_score=runner_up_score,
+        model=best.model,
+        confirm_from=limits.confirm_from,
+        suggest_from=limits.suggest_from,
+        margin=limits.margin,
+    )
+
+
+def _outcome(score: float, limits: Thresholds, *, is_mutual: bool, is_clear: bool) -> tuple[str, str | None]:
+    if score < limits.suggest_from:
+        return "unknown", "score"
+    if score < limits.confirm_from:
+        return "suggested", "score"
+    if not is_mutual:
+        return "suggested", "not_mutual"
+    if not is_clear:
+        return "suggested", "margin"
+    return "identified", None
+
+
+def _why_not_comparable(voice: MeetingSpeaker, thresholds: Mapping[str, Thresholds]) -> str:
+    models = {embedding.model for embedding in voice.embeddings}
+    if not models:
+        return "no_voice"
+    if models.isdisjoint(thresholds):
+        return "no_thresholds"
+    speech_s = max(embedding.speech_s for embedding in voice.embeddings if embedding.model in thresholds)
+    return "little_speech" if speech_s < MIN_SPEECH_S else "unusable"
+
+
+def _matched(voice: MeetingSpeaker, match: VoiceMatch) -> MeetingSpeaker:
+    return voice.model_copy(
+        update={
+            "match": match,
+            "speaker_id": match.speaker_id if match.outcome == "identified" else None,
+            "suggested_id": match.speaker_id if match.outcome == "suggested" else None,
+        }
+    )
