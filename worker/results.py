@@ -18,6 +18,7 @@ from worker.models import (
     TranscriptSegment,
 )
 from worker.quality import quality_of
+from worker.speaking import speaking_shares
 from worker.turns import meeting_speakers
 
 
@@ -60,6 +61,7 @@ def result_of(
             },
             "audio": audio.model_dump(mode="json", exclude={"warnings"}),
             "quality": quality_of(transcript, voices, segments).model_dump(mode="json"),
+            "speaking": [share.model_dump(mode="json") for share in speaking_shares(segments, voices)],
         },
     )
 

@@ -29,6 +29,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.speaker_embeddings": {SERVICE: EVERY_ROW},
     "public.vocabulary": {AUTHENTICATED: "DELETE SELECT", SERVICE: EVERY_ROW},
     "public.meeting_dashboard": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
+    "public.meeting_speaking": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
 }
 """Tables and views; whatever is not named, in public or in pc_worker, sequences included, is its owner's alone."""
 
