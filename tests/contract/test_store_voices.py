@@ -155,10 +155,10 @@ async def test_a_holder_sees_the_speakers_of_the_meetings_owner_only(world: Queu
     ours = await world.claim(w1)
     await world.enqueue("theirs", user_id=owner, audio_path=f"{owner}/a.wav")
     theirs = await world.claim(w1)
-    known = await world.store.speakers(ours.meeting.id, ours.token)
-    assert {person.name for person in known} == {"Anna", None}
-    assert {person.embeddings[0].vector for person in known} == {(0.6, 0.8), (1.0, 0.0)}
-    assert await world.store.speakers(theirs.meeting.id, theirs.token) == ()
+    known = await world.store.speakers(ours.meeting.id, ours.token, ["ge2e"])
+    assert {person.name for person in known.speakers} == {"Anna", None}
+    assert {person.embeddings[0].vector for person in known.speakers} == {(0.6, 0.8), (1.0, 0.0)}
+    assert (await world.store.speakers(theirs.meeting.id, theirs.token, ["ge2e"])).speakers == ()
 
 
 async def test_a_meeting_done_anew_does_not_recognise_itself(world: QueueWorld) -> None:
@@ -169,7 +169,8 @@ async def test_a_meeting_done_anew_does_not_recognise_itself(world: QueueWorld) 
     world.name_speaker(anna, "Anna")
     await world.store.retry(meeting_id)
     claim = await world.claim(w1)
-    assert [person.id for person in await world.store.speakers(meeting_id, claim.token)] == [anna]
+    known = await world.store.speakers(meeting_id, claim.token, ["ge2e"])
+    assert [person.id for person in known.speakers] == [anna]
 
 
 async def test_speakers_are_only_for_the_holder(world: QueueWorld) -> None:
@@ -182,5 +183,5 @@ async def test_speakers_are_only_for_the_holder(world: QueueWorld) -> None:
     world.delete_meeting(ids[2])
     for claim, error in zip(claims, (LeaseLostError, MeetingCancelledError, MeetingGoneError), strict=True):
         with pytest.raises(LeaseLostError) as caught:
-            await world.store.speakers(claim.meeting.id, claim.token)
+            await world.store.speakers(claim.meeting.id, claim.token, ["ge2e"])
         assert type(caught.value) is error

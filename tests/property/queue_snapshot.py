@@ -88,8 +88,8 @@ def _speaker(name: str, meeting_ids: list[str], num_embeddings: int) -> tuple[st
 def memory_snapshot(world: MemoryWorld) -> Snapshot:
     queue = world.memory.queue
     speakers = [
-        _speaker(row.name or "", [str(one) for one in queue.voices.meeting_ids(row.id)], len(row.embeddings))
-        for row in queue.voices.rows.values()
+        _speaker(row.name or "", [str(one) for one in row.meeting_ids], len(row.embeddings))
+        for row in queue.voices.rows().values()
     ]
     return Snapshot(
         meetings={meeting_id: _from_memory(world, meeting_id, row) for meeting_id, row in queue.meetings.items()},

@@ -106,3 +106,4 @@ class SpeakerSeen:
     meeting_ids: tuple[UUID, ...]
     embedding: tuple[float, ...] | None
     num_embeddings: int
+    keeps_voice: bool = True

@@ -69,7 +69,8 @@ class QueueWorld(ABC):
     def delete_meeting(self, meeting_id: UUID) -> None: ...
 
     @abstractmethod
-    def name_speaker(self, speaker_id: UUID, name: str) -> None: ...
+    def name_speaker(self, speaker_id: UUID, name: str | None) -> None:
+        """By hand, in the table."""
 
     @abstractmethod
     def delete_speaker(self, speaker_id: UUID) -> None: ...
@@ -183,11 +184,11 @@ class MemoryWorld(QueueWorld):
     def delete_meeting(self, meeting_id: UUID) -> None:
         self.memory.delete_meeting(meeting_id)
 
-    def name_speaker(self, speaker_id: UUID, name: str) -> None:
-        self.memory.queue.voices.rows[speaker_id].name = name
+    def name_speaker(self, speaker_id: UUID, name: str | None) -> None:
+        self.memory.edit_name(speaker_id, name)
 
     def delete_speaker(self, speaker_id: UUID) -> None:
-        self.memory.queue.voices.delete_speaker(speaker_id)
+        self.memory.delete_speaker(speaker_id)
 
     def job(self, meeting_id: UUID) -> JobSeen:
         job = self.memory.queue.jobs[meeting_id]
@@ -208,10 +209,11 @@ class MemoryWorld(QueueWorld):
         ]
 
     def speaker_rows(self) -> list[SpeakerSeen]:
-        voices = self.memory.queue.voices
         return [
-            SpeakerSeen(row.id, row.name, row.user_id, voices.meeting_ids(row.id), row.centroid, len(row.embeddings))
-            for row in sorted(voices.rows.values(), key=lambda row: row.id)
+            SpeakerSeen(
+                row.id, row.name, row.user_id, row.meeting_ids, row.centroid, len(row.embeddings), row.keeps_voice
+            )
+            for row in self.memory.queue.voices.rows().values()
         ]
 
 
@@ -264,7 +266,7 @@ class PostgresWorld(QueueWorld):
     def delete_meeting(self, meeting_id: UUID) -> None:
         self.edit("delete from public.meetings where id = %s", meeting_id)
 
-    def name_speaker(self, speaker_id: UUID, name: str) -> None:
+    def name_speaker(self, speaker_id: UUID, name: str | None) -> None:
         self.edit("update public.speakers set name = %s where id = %s", name, speaker_id)
 
     def delete_speaker(self, speaker_id: UUID) -> None:

@@ -24,7 +24,7 @@ class MemoryQueue:
         self.jobs: dict[UUID, Job] = {}
         self.attempts: dict[int, Attempt] = {}
         self.workers: dict[str, Worker] = {}
-        self.voices = MemoryVoices(self.meetings)
+        self.voices = MemoryVoices()
         self.job_ids = itertools.count(1)
         self._tokens = itertools.count(1)
         self._last_call_at = self.now()

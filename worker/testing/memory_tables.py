@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from uuid import UUID
 
 from worker.models import (
+    Decision,
     Meeting,
-    MeetingSpeaker,
     MeetingSummary,
     SpeakerEmbedding,
     SystemInfo,
@@ -108,32 +108,72 @@ class Segment:
 class MeetingRow:
     value: Meeting
     segments: list[Segment] = field(default_factory=list)
-    voices: list[MeetingSpeaker] = field(default_factory=list)
     summary: MeetingSummary | None = None
+    past_summaries: list[MeetingSummary] = field(default_factory=list)
+
+    def replace_summary(self, summary: MeetingSummary | None) -> None:
+        if self.summary is not None:
+            self.past_summaries.append(self.summary)
+        self.summary = summary
 
     def set(self, **columns: object) -> None:
         self.value = self.value.model_copy(update=columns)
 
 
 @dataclass
+class VoiceRow:
+    """One label of one result of a meeting: what was heard, never who it is."""
+
+    id: int
+    meeting_id: UUID
+    label: str
+    home: UUID
+    speech_s: float
+    score: float | None = None
+    embeddings: tuple[SpeakerEmbedding, ...] = ()
+    is_current: bool = True
+    is_erased: bool = False
+
+    def erase(self) -> None:
+        self.is_erased, self.embeddings = True, ()
+
+
+@dataclass
+class DecisionRow:
+    """A row of the ledger. `places`: the voice belongs to the decision's speaker from then on."""
+
+    value: Decision
+    voice_id: int | None = None
+    places: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        return self.value.undone_at is None
+
+
+@dataclass(frozen=True)
 class SpeakerRow:
+    """What `public.speakers` shows of one speaker, all of it derived."""
+
     id: UUID
     user_id: UUID | None
-    name: str | None = None
-    embeddings: list[tuple[UUID, SpeakerEmbedding]] = field(default_factory=list)
+    name: str | None
+    keeps_voice: bool
+    meeting_ids: tuple[UUID, ...]
+    embeddings: tuple[SpeakerEmbedding, ...]
 
     @property
     def centroid(self) -> tuple[float, ...] | None:
         """What `speakers.embedding` holds: the mean, weighted by speech, in the model with most speech."""
         speech_s: dict[str, float] = {}
-        for _, embedding in self.embeddings:
+        for embedding in self.embeddings:
             speech_s[embedding.model] = speech_s.get(embedding.model, 0.0) + embedding.speech_s
         if not speech_s:
             return None
         best = min(speech_s, key=lambda model: (-speech_s[model], model))
         weighted = [
             [value * max(embedding.speech_s, 0.001) for value in embedding.vector]
-            for _, embedding in self.embeddings
+            for embedding in self.embeddings
             if embedding.model == best
         ]
         sums = [sum(column) for column in zip(*weighted, strict=True)]

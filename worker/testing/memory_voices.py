@@ -1,81 +1,190 @@
-"""Speakers and their voices in memory: what forget_voices and write_voices of worker/sql do."""
+"""
+Who is who in memory: facts that only ever grow, and everything else computed from them, from scratch at every look.
+
+This is the model that the derived columns of worker/sql are held to: nothing is cached here, so nothing can be stale.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Collection, Iterator
 from uuid import UUID, uuid4
 
-from worker.models import KnownSpeaker, MeetingSpeaker
-from worker.testing.memory_tables import MeetingRow, SpeakerRow
+from worker.models import Decision, MeetingSpeaker, SpeakerEmbedding
+from worker.testing.memory_tables import DecisionRow, SpeakerRow, VoiceRow
+
+LAB = "lab"
+"""Who decides by a function without being signed in."""
 
 
 class MemoryVoices:
-    def __init__(self, meetings: Mapping[UUID, MeetingRow]) -> None:
-        self._meetings = meetings
-        self.rows: dict[UUID, SpeakerRow] = {}
+    def __init__(self) -> None:
+        self.voices: list[VoiceRow] = []
+        self.decisions: list[DecisionRow] = []
+        self.owners: dict[UUID, UUID | None] = {}  # of every speaker there ever was
+        self._versions: dict[UUID | None, int] = {}
+        self._voice_ids, self._decision_ids = itertools.count(1), itertools.count(1)
 
-    def meeting_ids(self, speaker_id: UUID) -> tuple[UUID, ...]:
-        """What `speakers.meeting_ids` holds."""
-        return tuple(
-            sorted(
-                meeting_id
-                for meeting_id, row in self._meetings.items()
-                if any(voice.speaker_id == speaker_id for voice in row.voices)
-            )
+    # --- facts -------------------------------------------------------------------------------------------------------
+
+    def new_speaker(self, user_id: UUID | None) -> UUID:
+        speaker_id = uuid4()
+        self.owners[speaker_id] = user_id
+        return speaker_id
+
+    def add_voice(self, meeting_id: UUID, user_id: UUID | None, heard: MeetingSpeaker) -> VoiceRow:
+        score = heard.match.score if heard.score is None and heard.match else heard.score
+        home = self.new_speaker(user_id)
+        voice = VoiceRow(next(self._voice_ids), meeting_id, heard.label, home, heard.speech_s, score, heard.embeddings)
+        self.voices.append(voice)
+        return voice
+
+    def add_decision(
+        self, kind: str, user_id: UUID | None, *, voice: VoiceRow | None, places: bool, **columns: object
+    ) -> Decision:
+        about = {} if voice is None else {"meeting_id": voice.meeting_id, "label": voice.label}
+        row = {"id": next(self._decision_ids), "kind": kind, "user_id": user_id, "decided_by": LAB, **about, **columns}
+        decision = Decision.model_validate(row)
+        self.decisions.append(DecisionRow(decision, voice.id if voice else None, places))
+        return decision
+
+    def drop_voice(self, voice: VoiceRow) -> None:
+        """The decisions about it stay, without it."""
+        self.voices.remove(voice)
+        for row in self.decisions:
+            if row.voice_id == voice.id:
+                row.voice_id = None
+
+    def drop_meeting(self, meeting_id: UUID) -> None:
+        self.voices = [voice for voice in self.voices if voice.meeting_id != meeting_id]
+        self.decisions = [row for row in self.decisions if row.value.meeting_id != meeting_id]
+
+    def settle(self, user_id: UUID | None) -> None:
+        """After every change of an owner's facts: nothing is kept of the voice of who has opted out."""
+        for voice in self.voices:
+            speaker_id = self.speaker_of(voice)
+            if speaker_id is not None and not self.keeps_voice(speaker_id):
+                voice.erase()
+        self._versions[user_id] = self.version(user_id) + 1
+
+    def version(self, user_id: UUID | None) -> int:
+        return self._versions.get(user_id, 0)
+
+    # --- what follows from them --------------------------------------------------------------------------------------
+
+    def active(self, *kinds: str) -> Iterator[DecisionRow]:
+        """Newest first."""
+        return (row for row in reversed(self.decisions) if row.is_active and row.value.kind in kinds)
+
+    def about(self, voice: VoiceRow) -> Iterator[DecisionRow]:
+        """The active ones, newest first."""
+        return (row for row in reversed(self.decisions) if row.is_active and row.voice_id == voice.id)
+
+    def root(self, speaker_id: UUID) -> UUID:
+        """Whom a speaker stands for since it was merged into another."""
+        into = {row.value.other_speaker_id: row.value.speaker_id for row in self.active("merged")}
+        while (next_id := into.get(speaker_id)) is not None:
+            speaker_id = next_id
+        return speaker_id
+
+    def placing(self, voice: VoiceRow) -> DecisionRow | None:
+        """The decision by which a voice belongs to whom it does; None: it is with the speaker of its own."""
+        return next((row for row in self.about(voice) if row.places), None)
+
+    def speaker_of(self, voice: VoiceRow) -> UUID | None:
+        """None after somebody has deleted the speaker."""
+        placing = self.placing(voice)
+        placed = voice.home if placing is None else placing.value.speaker_id
+        return None if placed is None else self.root(placed)
+
+    def name_of(self, speaker_id: UUID) -> str | None:
+        """What was said last of the speaker, else of those that were merged into it, newest merge first."""
+        for row in self.active("named", "deleted"):
+            if row.value.speaker_id == speaker_id:
+                return row.value.name
+        for row in self.active("merged"):
+            source = row.value.other_speaker_id
+            if row.value.speaker_id == speaker_id and source is not None and (name := self.name_of(source)):
+                return name
+        return None
+
+    def opted_out(self, root: UUID) -> list[UUID]:
+        """Who of those that are one speaker now has opted out."""
+        newest: dict[UUID, str] = {}
+        for row in self.active("opted_out", "opted_in"):
+            if row.value.speaker_id is not None:
+                newest.setdefault(row.value.speaker_id, row.value.kind)
+        return [member for member, kind in newest.items() if kind == "opted_out" and self.root(member) == root]
+
+    def keeps_voice(self, root: UUID) -> bool:
+        return not self.opted_out(root)
+
+    def voices_of(self, root: UUID) -> list[VoiceRow]:
+        return [voice for voice in self.voices if self.speaker_of(voice) == root]
+
+    def rows(self) -> dict[UUID, SpeakerRow]:
+        """What `public.speakers` holds: the roots that have a name or a voice."""
+        heard = {speaker_id for voice in self.voices if (speaker_id := self.speaker_of(voice)) is not None}
+        named = {self.root(row.value.speaker_id) for row in self.active("named") if row.value.speaker_id is not None}
+        roots = heard | {root for root in named if self.name_of(root) is not None}
+        return {root: self._row(root) for root in sorted(roots)}
+
+    def _row(self, root: UUID) -> SpeakerRow:
+        voices = self.voices_of(root)
+        return SpeakerRow(
+            id=root,
+            user_id=self.owners[root],
+            name=self.name_of(root),
+            keeps_voice=self.keeps_voice(root),
+            meeting_ids=tuple(sorted({voice.meeting_id for voice in voices if voice.is_current})),
+            embeddings=tuple(embedding for voice in voices for embedding in voice.embeddings),
         )
 
-    def are_known(self, user_id: UUID | None, voices: Collection[MeetingSpeaker]) -> bool:
-        wanted = {voice.speaker_id for voice in voices if voice.speaker_id is not None}
-        return all(speaker in self.rows and self.rows[speaker].user_id == user_id for speaker in wanted)
+    def current(self, meeting_id: UUID) -> list[VoiceRow]:
+        voices = [voice for voice in self.voices if voice.meeting_id == meeting_id and voice.is_current]
+        return sorted(voices, key=lambda voice: voice.label)
 
-    def forget(self, meeting_id: UUID, *, gone: bool, keep: Collection[UUID]) -> None:
-        """Before a meeting is completed anew, or because it is deleted (`gone`)."""
-        row = self._meetings[meeting_id]
-        touched = {voice.speaker_id for voice in row.voices if voice.speaker_id is not None} | {*keep}
-        touched |= {
-            speaker.id for speaker in self.rows.values() if any(heard == meeting_id for heard, _ in speaker.embeddings)
-        }
-        row.voices = []
-        for speaker in [self.rows[speaker_id] for speaker_id in touched]:
-            if gone or speaker.name is None or speaker.id in keep:
-                speaker.embeddings = [entry for entry in speaker.embeddings if entry[0] != meeting_id]
-            is_used = speaker.embeddings or self.meeting_ids(speaker.id)
-            if speaker.name is None and speaker.id not in keep and not is_used:
-                del self.rows[speaker.id]
-
-    def write(self, meeting_id: UUID, voices: Collection[MeetingSpeaker]) -> None:
-        row = self._meetings[meeting_id]
-        for voice in voices:
-            speaker_id = voice.speaker_id or uuid4()
-            speaker = self.rows.setdefault(speaker_id, SpeakerRow(speaker_id, row.value.user_id))
-            speaker.embeddings.extend((meeting_id, embedding) for embedding in voice.embeddings)
-            row.voices.append(voice.model_copy(update={"speaker_id": speaker_id, "name": None, "embeddings": ()}))
+    def suggestion(self, voice: VoiceRow) -> UUID | None:
+        """Whom the voice may be, as long as nobody has said anything about it."""
+        for row in self.about(voice):
+            if row.value.kind in ("confirmed", "rejected"):
+                return None
+            if row.value.kind == "suggested" and row.value.speaker_id is not None:
+                root = self.root(row.value.speaker_id)
+                return root if root in self.rows() and root != self.speaker_of(voice) else None
+        return None
 
     def of_meeting(self, meeting_id: UUID) -> tuple[MeetingSpeaker, ...]:
-        """The voices with the names their speakers have now."""
-        voices = sorted(self._meetings[meeting_id].voices, key=lambda voice: voice.label)
-        return tuple(
-            voice.model_copy(update={"name": self.rows[voice.speaker_id].name if voice.speaker_id else None})
-            for voice in voices
+        """The voices of its newest result, with whom they belong to now."""
+        return tuple(self._shown(voice) for voice in self.current(meeting_id))
+
+    def _shown(self, voice: VoiceRow) -> MeetingSpeaker:
+        speaker_id, suggested_id = self.speaker_of(voice), self.suggestion(voice)
+        newest = next(self.about(voice), None)
+        return MeetingSpeaker(
+            label=voice.label,
+            speech_s=voice.speech_s,
+            speaker_id=speaker_id,
+            name=self.name_of(speaker_id) if speaker_id else None,
+            score=voice.score,
+            decision=newest.value.kind if newest else None,
+            suggested_id=suggested_id,
+            suggested_name=self.name_of(suggested_id) if suggested_id else None,
         )
 
-    def known_to(self, meeting_id: UUID) -> tuple[KnownSpeaker, ...]:
-        """The owner's speakers, but for what this meeting itself left at an earlier time."""
-        user_id = self._meetings[meeting_id].value.user_id
-        known = []
-        for speaker in sorted(self.rows.values(), key=lambda row: row.id):
-            embeddings = tuple(
-                embedding for heard, embedding in speaker.embeddings if speaker.name is not None or heard != meeting_id
-            )
-            if speaker.user_id == user_id and embeddings:
-                known.append(KnownSpeaker(id=speaker.id, name=speaker.name, embeddings=embeddings))
-        return tuple(known)
-
-    def delete_speaker(self, speaker_id: UUID) -> None:
-        """By hand; the meetings keep their voices without a speaker."""
-        del self.rows[speaker_id]
-        for row in self._meetings.values():
-            row.voices = [
-                voice.model_copy(update={"speaker_id": None}) if voice.speaker_id == speaker_id else voice
-                for voice in row.voices
-            ]
+    def embeddings_known_to(
+        self, meeting_id: UUID, row: SpeakerRow, models: Collection[str]
+    ) -> tuple[SpeakerEmbedding, ...]:
+        """Those of a speaker that the meeting's voices are compared with: the 20 longest of each model."""
+        counted = [
+            embedding
+            for voice in self.voices_of(row.id)
+            if row.name is not None or voice.meeting_id != meeting_id
+            for embedding in voice.embeddings
+        ]
+        longest = sorted(counted, key=lambda embedding: -embedding.speech_s)
+        return tuple(
+            embedding
+            for model in sorted(set(models))
+            for embedding in [one for one in longest if one.model == model][:20]
+        )

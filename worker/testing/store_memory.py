@@ -1,7 +1,7 @@
 """
 The queue in memory: the twin of PostgresStore for tests of the core, held to the same contract suite.
 
-Beside the port it has what people do in the table editor (edit_status, edit_text, delete ...) and what tests look at.
+Beside the port it has what people do in the table editor (memory_edits) and what tests look at.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError, SupabaseQueryError
+from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError
 from worker.models import (
     Beat,
     BeatAnswer,
@@ -19,14 +19,14 @@ from worker.models import (
     Failure,
     FleetStatus,
     HeartbeatAnswer,
-    KnownSpeaker,
+    KnownSpeakers,
     Meeting,
     MeetingDetail,
     MeetingStatus,
+    MeetingSummary,
     NewMeeting,
     ProcessingResult,
     Registration,
-    TranscriptSegment,
     Trouble,
     WorkerInfo,
     WorkerState,
@@ -34,16 +34,19 @@ from worker.models import (
     WriteAnswer,
 )
 from worker.ports import Clock
+from worker.testing.memory_edits import TableEdits
 from worker.testing.memory_queue import ENDED, MemoryQueue
+from worker.testing.memory_summaries import MemorySummaries
 from worker.testing.memory_tables import Job, MeetingRow, QueueLimits, Segment, Worker, moment, rounded_progress
 from worker.testing.memory_vocabulary import MemoryVocabulary
 
 
-class MemoryStore:
+class MemoryStore(TableEdits):
     """ports.Store without a database. Every call is atomic: none of them awaits anything."""
 
     def __init__(self, clock: Clock, limits: QueueLimits | None = None) -> None:
-        self.queue = MemoryQueue(clock, limits or QueueLimits())
+        super().__init__(MemoryQueue(clock, limits or QueueLimits()))
+        self._summaries = MemorySummaries()
         self._vocabulary = MemoryVocabulary()
 
     # --- workers -----------------------------------------------------------------------------------------------------
@@ -177,14 +180,13 @@ class MemoryStore:
         held = queue.hold(meeting_id, token, ("completed",))
         if held != "ok":
             return WriteAnswer(outcome=held)
+        stale = self.stale_answer(meeting_id, result)
+        if stale is not None:
+            return stale
+        self.write_voices(meeting_id, result.speakers, queue.jobs[meeting_id].worker_id)
         row = queue.meetings[meeting_id]
-        if not queue.voices.are_known(row.value.user_id, result.speakers):
-            return WriteAnswer(outcome="stale_speakers")
-        recognised = {voice.speaker_id for voice in result.speakers if voice.speaker_id is not None}
-        queue.voices.forget(meeting_id, gone=False, keep=recognised)
-        queue.voices.write(meeting_id, result.speakers)
         row.segments = [Segment(segment) for segment in result.segments]
-        row.summary = result.summary
+        row.replace_summary(result.summary)
         queue.end_attempt(token, "completed", stage=queue.attempts[token].stage)
         queue.close(queue.jobs[meeting_id], "completed")
         self._write_result(meeting_id, result)
@@ -220,9 +222,13 @@ class MemoryStore:
         queue.back_to_pending(meeting_id)
         return WriteAnswer(outcome="released")
 
-    async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
+    async def speakers(self, meeting_id: UUID, token: int, models: Sequence[str]) -> KnownSpeakers:
         self._insist_on_holder(meeting_id, token)
-        return self.queue.voices.known_to(meeting_id)
+        return self.known_speakers(meeting_id, models)
+
+    async def guidance(self, meeting_id: UUID, token: int) -> str | None:
+        self._insist_on_holder(meeting_id, token)
+        return self._summaries.guidance_for_meeting_of(self.queue.meetings[meeting_id].value.user_id)
 
     async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
         self._insist_on_holder(meeting_id, token)
@@ -288,6 +294,14 @@ class MemoryStore:
             summary=row.summary,
         )
 
+    async def write_summary(
+        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
+    ) -> WriteAnswer:
+        return self._summaries.write(self.queue.meetings.get(meeting_id), summary, replace_edits=replace_edits)
+
+    async def set_guidance(self, text: str | None, user_id: UUID | None = None) -> WriteAnswer:
+        return self._summaries.set_guidance(text, user_id)
+
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
         return self._vocabulary.of(user_id)
 
@@ -343,31 +357,3 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Nothing to let go of."""
-
-    # --- what people do in the table editor --------------------------------------------------------------------------
-
-    def edit_status(self, meeting_id: UUID, status: MeetingStatus) -> None:
-        """Raises SupabaseQueryError with a sentence when that change is refused."""
-        self.queue.edit_status(meeting_id, status)
-
-    def edit_text(self, meeting_id: UUID, index: int, text: str) -> None:
-        row = self.queue.meetings[meeting_id]
-        for segment in row.segments:
-            if segment.value.index != index or segment.value.text == text:
-                continue
-            if row.value.status in (MeetingStatus.PENDING, MeetingStatus.PROCESSING):
-                raise SupabaseQueryError(
-                    "This meeting is being transcribed again, so a correction made now would be lost."
-                )
-            segment.value = TranscriptSegment.model_validate(segment.value.model_dump() | {"text": text})
-            segment.is_edited = True
-
-    def edit_priority(self, meeting_id: UUID, priority: int) -> None:
-        self.queue.jobs[meeting_id].priority = priority
-        self.queue.set_meeting(meeting_id, priority=priority)
-
-    def delete_meeting(self, meeting_id: UUID) -> None:
-        self.queue.voices.forget(meeting_id, gone=True, keep=())
-        del self.queue.meetings[meeting_id], self.queue.jobs[meeting_id]
-        for token in [token for token, past in self.queue.attempts.items() if past.meeting_id == meeting_id]:
-            del self.queue.attempts[token]
