@@ -56,6 +56,7 @@ class ChildObjects:
     decoder: ObjectSpec
     transcriber: ObjectSpec
     diarizer: ObjectSpec
+    describer: ObjectSpec
     summarizer: ObjectSpec
     scorer: ObjectSpec
 
@@ -71,6 +72,7 @@ def child_objects(settings: Settings, gpu: GpuFacts | None = None) -> ChildObjec
         ),
         transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings, gpu)),
         diarizer=ObjectSpec(factory="worker.app_engine:diarizer", kwargs=_diarizer_kwargs(settings, gpu)),
+        describer=ObjectSpec(factory="worker.app_engine:describer", kwargs=_torch_kwargs(settings, gpu)),
         summarizer=ObjectSpec(factory="worker.summarize.extractive:ExtractiveSummarizer"),
         scorer=ObjectSpec(factory="worker.engine.scoring:ReferenceScorer"),
     )
@@ -93,9 +95,16 @@ def _diarizer_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, obje
         "pyannote_model": settings.pyannote_model,
         "cache_dir": str(settings.model_cache_dir.absolute()),
         "offline": is_offline(settings, os.environ),
+        "allow_cpu": settings.allow_cpu_fallback,
+        "describe_voices": settings.identify_speakers,
+        **_torch_kwargs(settings, gpu),
+    }
+
+
+def _torch_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, object]:
+    return {
         "gpu_uuid": gpu.uuid if gpu else None,
         "cuda_device": 0,
-        "allow_cpu": settings.allow_cpu_fallback,
         "num_threads": _threads_per_engine(settings),
     }
 
@@ -207,7 +216,12 @@ def build_stages(
     engines = [
         ChildProcess(
             name=f"engine-{number}",
-            objects={"transcriber": objects.transcriber, "diarizer": objects.diarizer, "scorer": objects.scorer},
+            objects={
+                "transcriber": objects.transcriber,
+                "diarizer": objects.diarizer,
+                "describer": objects.describer,
+                "scorer": objects.scorer,
+            },
             environment=environment,
             stall_s=600.0,
             max_calls=600,

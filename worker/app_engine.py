@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.exceptions import ModelUnavailableError
 from worker.ports import Diarizer, Transcriber
+
+if TYPE_CHECKING:
+    from worker.engine.voice_describer import VoiceDescriber
+    from worker.engine.voices import VoiceEncoder
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,55 @@ def diarizer(
     cuda_device: int,
     allow_cpu: bool,
     num_threads: int,
+    describe_voices: bool,
+) -> Diarizer:
+    """
+    Without `describe_voices` it says who speaks when and keeps nothing of any voice.
+    """
+    found = _diarizer(
+        kind=kind,
+        pyannote_model=pyannote_model,
+        cache_dir=cache_dir,
+        offline=offline,
+        gpu_uuid=gpu_uuid,
+        cuda_device=cuda_device,
+        allow_cpu=allow_cpu,
+        num_threads=num_threads,
+    )
+    if not describe_voices:
+        return found
+    from worker.engine.described_diarizer import DescribedDiarizer
+
+    return DescribedDiarizer(found, describer(gpu_uuid=gpu_uuid, cuda_device=cuda_device, num_threads=num_threads))
+
+
+def describer(*, gpu_uuid: str | None, cuda_device: int, num_threads: int) -> VoiceDescriber:
+    """What voices sound like, where somebody else has told them apart."""
+    from worker.engine.torch_device import torch_device
+    from worker.engine.voice_describer import VoiceDescriber
+
+    device = torch_device(gpu_uuid is not None, cuda_device)
+    return VoiceDescriber(_voice_encoder(), num_threads=num_threads, device=device)
+
+
+@cache
+def _voice_encoder() -> VoiceEncoder:
+    """One for all in this child; who computes with it moves it to the device first."""
+    from worker.engine.voices import VoiceEncoder
+
+    return VoiceEncoder()
+
+
+def _diarizer(
+    *,
+    kind: str,
+    pyannote_model: str,
+    cache_dir: str,
+    offline: bool,
+    gpu_uuid: str | None,
+    cuda_device: int,
+    allow_cpu: bool,
+    num_threads: int,
 ) -> Diarizer:
     """
     `kind` as DIARIZER says. `auto` is decided here, once for the life of this child, and said in the log; what cannot
@@ -73,7 +126,11 @@ def diarizer(
     )
     _log.info("diarizer_chosen", extra={"diarizer": choice.diarizer, "reason": choice.reason})
     device = torch_device(gpu_uuid is not None, cuda_device)
-    bundled = partial(BundledDiarizer, num_threads=num_threads, device=device, **_batch_size(gpu_uuid))
+
+    def bundled() -> Diarizer:
+        batch_size = _batch_size(gpu_uuid)
+        return BundledDiarizer(num_threads=num_threads, device=device, batch_size=batch_size, encoder=_voice_encoder())
+
     if choice.diarizer == "bundled":
         return bundled()
     try:
@@ -92,13 +149,13 @@ def diarizer(
         return bundled()
 
 
-def _batch_size(gpu_uuid: str | None) -> dict[str, int]:
+def _batch_size(gpu_uuid: str | None) -> int | None:
     """By what is free on the GPU now, as the plan says it; pyannote's looks for itself, at each meeting."""
     from worker.adapters.gpu_nvml import read_gpu_state
     from worker.engine.planner import diarization_batch_size
 
     found = read_gpu_state(gpu_uuid) if gpu_uuid else None
-    return {"batch_size": diarization_batch_size(found[0].free_bytes)} if found else {}
+    return diarization_batch_size(found[0].free_bytes) if found else None
 
 
 def _answers(address: str) -> bool:

@@ -28,7 +28,8 @@ from worker import app, app_children
 from worker.adapters.child_channel import ObjectSpec
 ENGINES = ("Decoder", "Transcriber", "Diarizer", "Summarizer")
 SPECS = {name.lower(): ObjectSpec(factory=f"worker.testing.scripted:Scripted{name}") for name in ENGINES}
-app.child_objects = lambda *_: app_children.ChildObjects(**SPECS, scorer=SPECS["summarizer"])
+OTHERS = {"scorer": SPECS["summarizer"], "describer": SPECS["diarizer"]}
+app.child_objects = lambda *_: app_children.ChildObjects(**SPECS, **OTHERS)
 """
 SHOW_ENVIRONMENT = "import json, os; print(json.dumps(dict(os.environ, argv=sys.argv[1:]))); sys.exit(1)"
 

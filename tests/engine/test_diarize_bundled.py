@@ -115,15 +115,6 @@ def covered_s(turns: tuple[SpeakerTurn, ...]) -> float:
     return total_s
 
 
-def test_every_voice_has_an_embedding(diarized: Diarization) -> None:
-    assert {embedding.label for embedding in diarized.embeddings} == labels(diarized)
-    for embedding in diarized.embeddings:
-        assert embedding.model == "resemblyzer-ge2e-0.1.4"
-        assert len(embedding.vector) == embedding.dim == 256
-        assert np.linalg.norm(embedding.vector) == pytest.approx(1.0, abs=1e-4)
-        assert 5.0 < embedding.speech_s < 15.0
-
-
 def test_the_same_recording_gives_the_same_result(
     diarizer: BundledDiarizer, sample: Path, diarized: Diarization
 ) -> None:
@@ -133,23 +124,16 @@ def test_the_same_recording_gives_the_same_result(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 3.0, 12.0])
-def test_silence_has_no_turns_and_no_voices(diarizer: BundledDiarizer, tmp_path: Path, seconds: float) -> None:
+def test_silence_has_no_turns(diarizer: BundledDiarizer, tmp_path: Path, seconds: float) -> None:
     audio = write_wav(tmp_path / "silence.wav", np.zeros(round(seconds * RATE_HZ), dtype=np.float32))
     result = run(diarizer, audio)
-    assert (result.turns, result.exclusive, result.embeddings) == ((), (), ())
+    assert (result.turns, result.exclusive) == ((), ())
 
 
 @pytest.mark.parametrize("label", ["speaker90", "speaker91"])
-def test_one_person_alone_is_one_speaker(
-    diarizer: BundledDiarizer, diarized: Diarization, sample: Path, tmp_path: Path, label: str
-) -> None:
-    """And sounds more like that person in the conversation than like the other one."""
+def test_one_person_alone_is_one_speaker(diarizer: BundledDiarizer, sample: Path, tmp_path: Path, label: str) -> None:
     result = run(diarizer, write_wav(tmp_path / "alone.wav", voice_alone(sample, label)))
     assert labels(result) == {"SPEAKER_00"}
-    (alone,) = result.embeddings
-    cosines = [float(np.dot(alone.vector, other.vector)) for other in diarized.embeddings]
-    assert max(cosines) > 0.9 > min(cosines)
-    assert cosines[0 if label == "speaker90" else 1] == max(cosines)
 
 
 def test_a_word_too_short_to_tell_voices_apart_is_one_speaker_s(
@@ -158,7 +142,6 @@ def test_a_word_too_short_to_tell_voices_apart_is_one_speaker_s(
     word = read_sound(sample)[round(6.75 * RATE_HZ) : round(7.0 * RATE_HZ)]
     result = run(diarizer, write_wav(tmp_path / "word.wav", np.pad(word, 20_000)))
     assert labels(result) <= {"SPEAKER_00"}
-    assert result.embeddings == ()
 
 
 def test_no_more_speakers_than_the_meeting_allows(diarizer: BundledDiarizer, sample: Path) -> None:

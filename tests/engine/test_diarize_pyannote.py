@@ -87,15 +87,6 @@ def test_the_exclusive_track_is_pyannotes_own_and_has_no_overlap(found: Diarizat
     assert {turn.label for turn in found.exclusive} == labels(found)
 
 
-def test_every_voice_has_an_embedding_of_length_one(found: Diarization) -> None:
-    assert {embedding.label for embedding in found.embeddings} == labels(found)
-    for embedding in found.embeddings:
-        assert embedding.model.startswith("GE2EVoice-")
-        assert len(embedding.vector) == embedding.dim == 256
-        assert np.linalg.norm(embedding.vector) == pytest.approx(1.0, abs=1e-6)
-        assert 5.0 < embedding.speech_s < 15.0
-
-
 def test_the_result_says_what_it_was_made_with(found: Diarization) -> None:
     assert (found.diarizer, found.device, found.batch_size) == ("pyannote", "cpu", 8)
     assert found.model.startswith("pyannote.audio-4.")
@@ -129,21 +120,20 @@ def test_bounds_that_contradict_each_other_are_no_error(pyannote: PyannoteDiariz
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, 3.0])
-def test_silence_has_no_turns_and_no_voices(pyannote: PyannoteDiarizer, tmp_path: Path, seconds: float) -> None:
+def test_silence_has_no_turns(pyannote: PyannoteDiarizer, tmp_path: Path, seconds: float) -> None:
     noise = np.random.default_rng(0).normal(scale=1e-4, size=round(seconds * RATE_HZ)).astype(np.float32)
     for name, samples in (("silence", np.zeros_like(noise)), ("noise", noise)):
         result = run(pyannote, write_wav(tmp_path / f"{name}.wav", samples))
-        assert (result.turns, result.exclusive, result.embeddings) == ((), (), ())
+        assert (result.turns, result.exclusive) == ((), ())
 
 
-def test_a_word_too_short_to_describe_a_voice_has_a_speaker_and_no_embedding(
+def test_a_word_too_short_to_describe_a_voice_has_a_speaker(
     pyannote: PyannoteDiarizer, sample: Path, tmp_path: Path
 ) -> None:
     """Its row in pyannote's answer is NaN."""
     word = read_sound(sample)[round(6.75 * RATE_HZ) : round(7.05 * RATE_HZ)]
     result = run(pyannote, write_wav(tmp_path / "word.wav", np.pad(word, 20_000)))
     assert labels(result) == {"SPEAKER_00"}
-    assert result.embeddings == ()
 
 
 def test_a_file_that_is_no_prepared_recording_is_refused(pyannote: PyannoteDiarizer, tmp_path: Path) -> None:
@@ -152,17 +142,13 @@ def test_a_file_that_is_no_prepared_recording_is_refused(pyannote: PyannoteDiari
         run(pyannote, tmp_path / "notes.wav")
 
 
-def test_a_copied_folder_serves_as_well(pyannote: PyannoteDiarizer, tmp_path: Path, short: Path) -> None:
-    """
-    With pyannote's other clustering. Its revision is a checksum, and its voices bear the same name as those of the
-    hub's copy: voiceprints of two PCs are compared by it.
-    """
+def test_a_copied_folder_serves_as_well(tmp_path: Path, short: Path) -> None:
+    """With pyannote's other clustering. Its revision is a checksum."""
     folder = write_pipeline(tmp_path / "copied", "AgglomerativeClustering")
     diarizer = PyannoteDiarizer(model=str(folder), cache=tmp_path, hub=OFFLINE)
     result = run(diarizer, short, min_speakers=1, max_speakers=4)
     assert 1 <= len(labels(result)) <= 4
     assert str(result.revision).startswith("sha256:")
-    assert {voice.model for voice in result.embeddings} == {pyannote._voice_model}
 
 
 @pytest.mark.parametrize("damage", ["weights", "config", "task"])

@@ -25,6 +25,7 @@ def made(kind: str, model: Path | str, cache: Path) -> Diarizer:
         cuda_device=0,
         allow_cpu=False,
         num_threads=1,
+        describe_voices=False,
     )
 
 

@@ -29,6 +29,7 @@ OBJECTS = ChildObjects(
     transcriber=ObjectSpec(factory="worker.testing.scripted:ScriptedTranscriber"),
     diarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedDiarizer"),
     summarizer=ObjectSpec(factory="worker.testing.scripted:ScriptedSummarizer"),
+    describer=ObjectSpec(factory="worker.testing.scripted:ScriptedDiarizer"),
     scorer=ObjectSpec(factory="worker.testing.scripted:ScriptedSummarizer"),
 )
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from worker.engine.pyannote_output import as_diarization, single_voice_s, vectors_of
-from worker.models import Diarization, SpeakerTurn
+from worker.engine.pyannote_output import as_diarization, vectors_of
+from worker.models import Diarization
 
 
 @dataclass(frozen=True)
@@ -45,27 +45,20 @@ def answer(
 ) -> Diarization:
     annotation = Annotation(tracks)
     output = DiarizeOutput(annotation, annotation, None if rows is None else np.array(rows))
-    return as_diarization(
-        output, duration_s=duration_s, min_speakers=least, voice_model="voices-1", diarizer="pyannote", model="m"
-    )
+    return as_diarization(output, duration_s=duration_s, min_speakers=least, diarizer="pyannote", model="m")
 
 
 def test_labels_are_given_in_order_of_first_speech() -> None:
     """pyannote's follow its clusters."""
     result = answer((0, 9, "SPEAKER_01"), (9, 20, "SPEAKER_00"), rows=[[0, 2], [3, 0]])
     assert [turn.label for turn in result.turns] == ["SPEAKER_00", "SPEAKER_01"]
-    assert [(voice.label, voice.vector) for voice in result.embeddings] == [
-        ("SPEAKER_00", (1.0, 0.0)),
-        ("SPEAKER_01", (0.0, 1.0)),
-    ]
 
 
 def test_both_tracks_are_read_and_carry_the_same_labels() -> None:
     both = Annotation(((0, 9, "B"), (5, 20, "A")))
     alone = Annotation(((0, 6, "B"), (6, 20, "A")))
-    result = as_diarization(
-        DiarizeOutput(both, alone, None), duration_s=20.0, min_speakers=1, voice_model="v", diarizer="p", model="m"
-    )
+    output = DiarizeOutput(both, alone, None)
+    result = as_diarization(output, duration_s=20.0, min_speakers=1, diarizer="p", model="m")
     assert [(t.start_s, t.end_s, t.label) for t in result.turns] == [(0, 9, "SPEAKER_00"), (5, 20, "SPEAKER_01")]
     assert [(t.start_s, t.end_s, t.label) for t in result.exclusive] == [(0, 6, "SPEAKER_00"), (6, 20, "SPEAKER_01")]
 
@@ -81,21 +74,11 @@ def test_a_row_that_says_nothing_is_no_voice(row: list[float]) -> None:
     assert vectors_of(["A", "B"], np.array([row, [3.0, 4.0]])) == {"B": (0.6, 0.8)}
 
 
-def test_a_pipeline_that_describes_no_voices_gives_none() -> None:
-    assert answer((0, 9, "A")).embeddings == ()
-
-
-def test_a_voice_counts_the_seconds_in_which_it_spoke_alone() -> None:
-    turns = [SpeakerTurn(start_s=a, end_s=b, label=c) for a, b, c in ((0, 10, "A"), (8, 12, "B"), (20, 21, "A"))]
-    assert single_voice_s(turns) == {"A": 9.0, "B": 2.0}
-
-
 def test_a_ghost_becomes_the_voice_that_it_sounds_like() -> None:
-    """In both tracks; its vector goes, and the labels have no hole."""
+    """In both tracks, and the labels have no hole."""
     result = answer((0, 200, "A"), (200, 201, "G"), (201, 400, "B"), rows=[[1.0, 0.0], [0.0, 1.0], [0.1, 0.9]])
     assert [(turn.start_s, turn.label) for turn in result.turns] == [(0, "SPEAKER_00"), (200, "SPEAKER_01")]
     assert result.exclusive == result.turns
-    assert [voice.label for voice in result.embeddings] == ["SPEAKER_00", "SPEAKER_01"]
     assert result.warnings == ()
 
 

@@ -18,26 +18,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from worker.engine.assignment import Frames, decide_frames, reassign
 from worker.engine.clustering import (
     Bounds,
     Evidence,
     cluster,
-    means,
     merge_into_nearest,
     num_clusters_nearby,
     renumbered,
 )
 from worker.engine.ghosts import find_ghost
-from worker.engine.grid import FRAME_S, MEL_FRAMES_PER_S, Bools, Ints, edge_s, runs
-from worker.engine.listening import BATCH_CHUNKS_GPU, CPU, Heard, Listener
+from worker.engine.grid import FRAME_S, Bools, edge_s, runs
+from worker.engine.listening import CPU, Heard, Listener
 from worker.engine.recording import RATE_HZ, open_recording
 from worker.engine.tracks import Tracks
-from worker.engine.voices import DIM, MODEL
+from worker.engine.voices import MODEL, VoiceEncoder
 from worker.engine.whisperx_library import mapped
-from worker.models import Diarization, ResultWarning, SpeakerEmbedding, SpeakerTurn, Stage
+from worker.models import Diarization, ResultWarning, SpeakerTurn, Stage
 from worker.ports import Report
 
 
@@ -49,13 +47,21 @@ class BundledDiarizer:
         num_threads: batches computed at once, each on one core. PyTorch is told to use one thread per batch, for the
             whole process: OpenMP threads waiting for each other make a small LSTM 100 times slower on a busy CPU.
         device: as torch names it (`cpu`, `cuda:0`). With a GPU whose memory runs out, see listening.py.
-        batch_size: chunks of five seconds computed at once on a GPU.
+        batch_size: chunks of five seconds computed at once on a GPU; None: 64.
+        encoder: shared with the voice describer; None: one of its own.
 
     Raises ModelUnavailableError: a model cannot be loaded.
     """
 
-    def __init__(self, *, num_threads: int = 2, device: str = CPU, batch_size: int = BATCH_CHUNKS_GPU) -> None:
-        self._listener = Listener(num_threads=num_threads, device=device, batch_size=batch_size)
+    def __init__(
+        self,
+        *,
+        num_threads: int = 2,
+        device: str = CPU,
+        batch_size: int | None = None,
+        encoder: VoiceEncoder | None = None,
+    ) -> None:
+        self._listener = Listener(num_threads=num_threads, device=device, batch_size=batch_size, encoder=encoder)
 
         import torch
 
@@ -65,7 +71,7 @@ class BundledDiarizer:
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
         """
-        Who speaks when, and what each voice sounds like. Silence gives no turns and no embeddings; it is not an error.
+        Who speaks when. Silence gives no turns; it is not an error. Voices are described by the VoiceDescriber.
 
         Args:
             audio: WAV as the Decoder writes it.
@@ -83,9 +89,9 @@ class BundledDiarizer:
         except (RuntimeError, MemoryError) as error:
             raise mapped(error) from error
         evidence = _evidence(heard)
-        labels, frames = _tell_apart(heard, evidence, bounds)
+        frames = _tell_apart(heard, evidence, bounds)
         report(1.0)
-        return _as_diarization(heard, frames, evidence, labels, duration_s, bounds)
+        return _as_diarization(heard, frames, evidence, duration_s, bounds)
 
 
 def _evidence(heard: Heard) -> Evidence:
@@ -101,18 +107,18 @@ def _bounds(min_speakers: int | None, max_speakers: int | None) -> Bounds:
     return Bounds(at_least if at_most is None else min(at_least, at_most), at_most)
 
 
-def _tell_apart(heard: Heard, evidence: Evidence, bounds: Bounds) -> tuple[Ints, Frames]:
-    """The voice of each piece, and who speaks in every frame; ghosts merged into the voice they resemble most."""
+def _tell_apart(heard: Heard, evidence: Evidence, bounds: Bounds) -> Frames:
+    """Who speaks in every frame; ghosts merged into the voice they resemble most."""
     tracks, pieces = heard.tracks, heard.pieces
     labels = cluster(evidence, bounds)
     if not evidence.says_something.any():
-        return labels, _one_voice(tracks)
+        return _one_voice(tracks)
     labels = renumbered(reassign(evidence, labels))
     frames = decide_frames(tracks, pieces, evidence, labels)
     while (ghost := _ghost(frames.speaks)) is not None and frames.speaks.shape[1] > bounds.min_speakers:
         labels = merge_into_nearest(evidence, labels, ghost)
         frames = decide_frames(tracks, pieces, evidence, labels)
-    return labels, frames
+    return frames
 
 
 def _one_voice(tracks: Tracks) -> Frames:
@@ -126,16 +132,14 @@ def _ghost(speaks: Bools) -> int | None:
     return find_ghost((speaks.sum(axis=0) * FRAME_S).tolist(), [frames * FRAME_S for frames in longest])
 
 
-def _as_diarization(
-    heard: Heard, frames: Frames, evidence: Evidence, labels: Ints, duration_s: float, bounds: Bounds
-) -> Diarization:
+def _as_diarization(heard: Heard, frames: Frames, evidence: Evidence, duration_s: float, bounds: Bounds) -> Diarization:
     order = _by_first_speech(frames.speaks)
     names = {voice: f"SPEAKER_{rank:02d}" for rank, voice in enumerate(order)}
     few = len(order) < bounds.min_speakers
     return Diarization(
         turns=_turns(frames.speaks, names, duration_s),
         exclusive=_turns(_loudest_only(frames), names, duration_s),
-        embeddings=_embeddings(evidence, labels, names),
+        embeddings=(),
         diarizer="bundled",
         model=f"pyannote-segmentation+{MODEL}",
         device=heard.device,
@@ -178,24 +182,3 @@ def _turns(speaks: Bools, names: dict[int, str], duration_s: float) -> tuple[Spe
             if start_s < end_s:
                 turns.append(SpeakerTurn(start_s=round(start_s, 4), end_s=round(end_s, 4), label=label))
     return tuple(sorted(turns, key=lambda turn: (turn.start_s, turn.end_s, turn.label)))
-
-
-def _embeddings(evidence: Evidence, labels: Ints, names: dict[int, str]) -> tuple[SpeakerEmbedding, ...]:
-    voices = means(evidence, labels)
-    speech_s = _described_speech_s(evidence, labels, len(voices))
-    return tuple(
-        SpeakerEmbedding(
-            label=label,
-            model=MODEL,
-            dim=DIM,
-            vector=tuple(voices[voice].astype(float).tolist()),
-            speech_s=round(float(speech_s[voice]), 2),
-        )
-        for voice, label in names.items()
-        if voice < len(voices) and voices[voice].any()
-    )
-
-
-def _described_speech_s(evidence: Evidence, labels: Ints, num_voices: int) -> npt.NDArray[np.float64]:
-    useful = evidence.says_something & (labels >= 0)
-    return np.bincount(labels[useful], evidence.length[useful], minlength=num_voices) / MEL_FRAMES_PER_S

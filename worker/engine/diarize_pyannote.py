@@ -17,7 +17,7 @@ from typing import Any
 
 from worker.engine.pyannote_models import Hub, pipeline_folder, revision_of
 from worker.engine.pyannote_output import as_diarization
-from worker.engine.pyannote_pipeline import load_pipeline, quiet, voice_model_name
+from worker.engine.pyannote_pipeline import load_pipeline, quiet
 from worker.engine.recording import RATE_HZ, open_recording
 from worker.engine.whisper_model import give_back
 from worker.engine.whisperx_library import errors_mapped, is_gpu_out_of_memory, kept_alive
@@ -68,7 +68,6 @@ class PyannoteDiarizer:
     ) -> None:
         folder = pipeline_folder(model, cache, hub)
         self._pipeline = load_pipeline(folder, cache=cache, token=hub.token, device=device, num_threads=num_threads)
-        self._voice_model = voice_model_name(self._pipeline)
         self._model = f"pyannote.audio-{version('pyannote.audio')} {Path(model).name}"
         self._revision = revision_of(folder)
         self._device = device.partition(":")[0]
@@ -81,7 +80,7 @@ class PyannoteDiarizer:
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
         """
-        Who speaks when, and what each voice sounds like. Silence gives no turns and no embeddings; it is not an error.
+        Who speaks when. Silence gives no turns; it is not an error. Voices are described by the VoiceDescriber.
 
         Args:
             audio: WAV as the Decoder writes it.
@@ -103,7 +102,6 @@ class PyannoteDiarizer:
             output,
             duration_s=len(samples) / RATE_HZ,
             min_speakers=at_least,
-            voice_model=self._voice_model,
             batch_size=batch_size,
             **self._made_by(),
         )

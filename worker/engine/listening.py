@@ -57,17 +57,25 @@ class Listener:
     Args:
         num_threads: batches computed at once on the CPU, each on one core.
         device: as torch names it.
-        batch_size: chunks at once on a GPU, to begin with. The one that worked last is where the next recording begins.
+        batch_size: chunks at once on a GPU, to begin with; None: 64. The next recording begins with what worked last.
+        encoder: shared with others; None: one of its own.
 
     Raises ModelUnavailableError: a model cannot be loaded.
     """
 
-    def __init__(self, *, num_threads: int, device: str = CPU, batch_size: int = BATCH_CHUNKS_GPU) -> None:
+    def __init__(
+        self,
+        *,
+        num_threads: int,
+        device: str = CPU,
+        batch_size: int | None = None,
+        encoder: VoiceEncoder | None = None,
+    ) -> None:
         self._num_threads = num_threads
         self._device = device
-        self._batch_size = max(1, batch_size)
+        self._batch_size = max(1, batch_size or BATCH_CHUNKS_GPU)
         self._segmentation = SegmentationModel()
-        self._encoder = VoiceEncoder()
+        self._encoder = encoder or VoiceEncoder()
 
     def hear(self, sound: soundfile.SoundFile, report: Report) -> Heard:
         """Raises RuntimeError, MemoryError: what torch raises, but for a GPU's memory that ran out."""
@@ -91,7 +99,7 @@ class Listener:
         self._segmentation.batch_size = batch_size
         self._encoder.batch_size = batch_size * _WINDOWS_PER_CHUNK
         num_threads = self._num_threads if device == CPU else 1
-        with nullcontext() if device == CPU else _exact():
+        with nullcontext() if device == CPU else exact():
             activations = self._segmentation.activations(
                 sound, step=_CHUNK_STEP, num_threads=num_threads, report=part(report, 0.0, _SEGMENTATION_SHARE)
             )
@@ -118,7 +126,7 @@ def _rungs(device: str, batch_size: int) -> Iterator[tuple[str, int]]:
     yield CPU, BATCH_CHUNKS_CPU
 
 
-def _exact() -> AbstractContextManager[None]:
+def exact() -> AbstractContextManager[None]:
     """
     Without TensorFloat-32, cuDNN's default: its ten bits move what is near a threshold. It is fast enough.
 

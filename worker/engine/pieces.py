@@ -14,7 +14,7 @@ _LONGEST = 200
 """2 s: long enough for the encoder (1.6 s windows), short enough that one voice speaks throughout."""
 _WIDEST_GAP = 100
 """1 s: after a longer pause a track may have passed to another person."""
-_SHORTEST = 40
+SHORTEST = 40
 """0.4 s: below that an embedding says nothing (field notes)."""
 
 
@@ -43,7 +43,7 @@ class Pieces:
 
     @property
     def long_enough(self) -> npt.NDArray[np.bool_]:
-        return self.length >= _SHORTEST
+        return self.length >= SHORTEST
 
 
 def cut_pieces(tracks: Tracks, num_mel_frames: int) -> Pieces:
@@ -52,14 +52,14 @@ def cut_pieces(tracks: Tracks, num_mel_frames: int) -> Pieces:
     frames: list[Ints] = []
     for number, track in enumerate(tracks.tracks):
         alone = track.active & (tracks.num_voices[track.first : track.first + len(track.active)] < 2)
-        cut = _cut(mel_frames(alone, track.first, num_mel_frames))
-        owners += [number] * len(cut)
-        frames += cut
+        parts = cut(mel_frames(alone, track.first, num_mel_frames))
+        owners += [number] * len(parts)
+        frames += parts
     return Pieces(np.array(owners, dtype=int), tuple(frames))
 
 
-def _cut(frames: Ints) -> list[Ints]:
-    """At gaps, then evenly into parts of at most _LONGEST."""
+def cut(frames: Ints) -> list[Ints]:
+    """At gaps of over a second, then evenly into parts of at most two."""
     if not len(frames):
         return []
     stretches = np.split(frames, np.flatnonzero(np.diff(frames) > _WIDEST_GAP) + 1)

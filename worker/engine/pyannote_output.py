@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.engine.ghosts import ghost_merges, relabelled
-from worker.models import Diarization, ResultWarning, SpeakerEmbedding, SpeakerTurn, Stage
+from worker.models import Diarization, ResultWarning, SpeakerTurn, Stage
 
 FEW_SPEAKERS = ResultWarning(
     code="fewer_speakers_than_asked",
@@ -18,13 +18,11 @@ FEW_SPEAKERS = ResultWarning(
 )
 
 
-def as_diarization(
-    output: Any, *, duration_s: float, min_speakers: int, voice_model: str, **made_by: Any
-) -> Diarization:
+def as_diarization(output: Any, *, duration_s: float, min_speakers: int, **made_by: Any) -> Diarization:
     """
     Args:
         output: pyannote's DiarizeOutput. Row i of `speaker_embeddings` belongs to label i of
-            `speaker_diarization.labels()`; rows that are zero or hold NaN say nothing and are left out.
+            `speaker_diarization.labels()`; ghosts are merged by them. Rows that are zero or hold NaN say nothing.
         min_speakers: ghosts are not merged below it, and a warning says when fewer were found.
         made_by: the remaining fields of `Diarization`.
 
@@ -33,20 +31,13 @@ def as_diarization(
     turns = turns_of(output.speaker_diarization, duration_s)
     vectors = vectors_of(output.speaker_diarization.labels(), output.speaker_embeddings)
     joined = ghost_merges(turns, vectors, min_speakers=min_speakers)
-    alone_s = single_voice_s(turns)
     kept = relabelled(turns, joined)
     names = names_by_first_speech(kept)
     exclusive = relabelled(turns_of(output.exclusive_speaker_diarization, duration_s), joined)
     return Diarization(
         turns=relabelled(kept, names),
         exclusive=relabelled((turn for turn in exclusive if turn.label in names), names),
-        embeddings=tuple(
-            SpeakerEmbedding(
-                label=name, model=voice_model, dim=len(vectors[label]), vector=vectors[label], speech_s=alone_s[label]
-            )
-            for label, name in names.items()
-            if label in vectors
-        ),
+        embeddings=(),
         warnings=(FEW_SPEAKERS,) if len(names) < min_speakers else (),
         **made_by,
     )
@@ -77,18 +68,3 @@ def names_by_first_speech(turns: Iterable[SpeakerTurn]) -> dict[str, str]:
     """Sorted turns in; old label to SPEAKER_nn, in order of first speech."""
     labels = dict.fromkeys(turn.label for turn in turns)
     return {label: f"SPEAKER_{number:02d}" for number, label in enumerate(labels)}
-
-
-def single_voice_s(turns: Iterable[SpeakerTurn]) -> Mapping[str, float]:
-    """How many seconds each label speaks while nobody else does."""
-    edges = [(turn.start_s, 1, turn.label) for turn in turns] + [(turn.end_s, -1, turn.label) for turn in turns]
-    alone_s = {label: 0.0 for _, _, label in edges}
-    open_turns: dict[str, int] = {}
-    before_s = 0.0
-    for at_s, change, label in sorted(edges):
-        speaking = [name for name, count in open_turns.items() if count]
-        if len(speaking) == 1:
-            alone_s[speaking[0]] += at_s - before_s
-        open_turns[label] = open_turns.get(label, 0) + change
-        before_s = at_s
-    return {label: round(seconds, 2) for label, seconds in alone_s.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -76,20 +75,6 @@ def _not_loaded(error: Exception, *, has_token: bool) -> Exception:
 
 def _is_of_the_hub(error: Exception) -> bool:
     return type(error).__module__.startswith(("huggingface_hub", "requests"))
-
-
-def voice_model_name(pipeline: Any) -> str:
-    """
-    What its voice vectors are made with: the architecture and a checksum of the weights.
-
-    The same on every PC, wherever the files came from: vectors of the same name may be compared.
-    """
-    model = pipeline._embedding.model_
-    digest = hashlib.sha256()
-    for name, weights in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(weights.cpu().numpy()).tobytes())
-    return f"{type(model).__name__}-{digest.hexdigest()[:12]}"
 
 
 class Parts:

@@ -31,9 +31,12 @@ DIM = 256
 _MEL_HOP = RATE_HZ // MEL_FRAMES_PER_S
 _FFT = 400
 _NUM_MELS = 40
+BINS_HZ = np.linspace(0, RATE_HZ / 2, _FFT // 2 + 1)
+"""Centres of the bins of a spectrum, shape (201,)."""
+
 _WINDOW = 160
 """1.6 s, the length the encoder was trained on."""
-_WINDOW_HOP = 80
+WINDOW_HOP = 80
 _LEVEL = 10 ** (-25 / 10)
 """-25 dBFS as mean square."""
 _POWER_PER_MEL = 0.0025
@@ -81,14 +84,21 @@ class VoiceEncoder:
         Audio is read, and dropped again, a minute at a time.
         """
         vectors = np.zeros((len(pieces.frames), DIM), dtype=np.float32)
-        windows = _batches(self._windows(sound, pieces), self.batch_size)
         useful = int(pieces.length[pieces.long_enough].sum()) or 1
         done = 0
-        for owners, embeddings in map_ahead(self._run, windows, num_threads=num_threads):
+        for owners, embeddings in self.embed(self._windows(sound, pieces), num_threads=num_threads):
             np.add.at(vectors, owners, embeddings)
             done += len(owners)
-            report(min(1.0, done * _WINDOW_HOP / useful))
+            report(min(1.0, done * WINDOW_HOP / useful))
         return unit(vectors)
+
+    def embed(self, windows: Iterator[tuple[int, Floats]], *, num_threads: int) -> Iterator[tuple[Ints, Floats]]:
+        """
+        Batches of (owner, mel window of shape (160, 40)) become batches of (owners, L2-normalised vectors), in order.
+
+        Windows are asked for as they are needed, never all at once.
+        """
+        return map_ahead(self._run, _batches(windows, self.batch_size), num_threads=num_threads)
 
     def _windows(self, sound: soundfile.SoundFile, pieces: Pieces) -> Iterator[tuple[int, Floats]]:
         """(piece, mel window of shape (160, 40)), span of time by span of time."""
@@ -100,9 +110,7 @@ class VoiceEncoder:
             last = max(int(pieces.frames[i][-1]) for i in group)
             mel = self._mel(sound, first, last + 1)
             for piece in group.tolist():
-                level = at_one_level(mel[pieces.frames[piece] - first])
-                for start in window_starts(len(level)):
-                    yield piece, _full_window(level[start : start + _WINDOW])
+                yield from ((piece, window) for window in mel_windows(mel[pieces.frames[piece] - first]))
 
     def _run(self, batch: tuple[Ints, Floats]) -> tuple[Ints, Floats]:
         import torch
@@ -121,13 +129,25 @@ class MelSpectrum:
     """
 
     def __init__(self) -> None:
-        import torch
-
-        self._filters = torch.from_numpy(mel_filters())
-        self._hann = torch.hann_window(_FFT)
+        self._spectrum = PowerSpectrum()
+        self._filters = mel_filters().T
 
     def __call__(self, sound: soundfile.SoundFile, first: int, stop: int) -> Floats:
         """Frames first to stop, float32, shape (num_frames, 40)."""
+        mel: Floats = self._spectrum(sound, first, stop) @ self._filters
+        return mel
+
+
+class PowerSpectrum:
+    """Squared magnitudes of a part of the recording, one bin each 40 Hz, one frame each 10 ms."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self._hann = torch.hann_window(_FFT)
+
+    def __call__(self, sound: soundfile.SoundFile, first: int, stop: int) -> Floats:
+        """Frames first to stop, float32, shape (num_frames, 201)."""
         import torch
 
         start = first * _MEL_HOP - _FFT // 2
@@ -139,8 +159,8 @@ class MelSpectrum:
         spectrum: Any = torch.stft(
             torch.from_numpy(samples), _FFT, _MEL_HOP, window=self._hann, center=False, return_complex=True
         )
-        mel: Floats = (self._filters @ (spectrum.real**2 + spectrum.imag**2)).T.contiguous().numpy()
-        return mel
+        power: Floats = (spectrum.real**2 + spectrum.imag**2).T.contiguous().numpy()
+        return power
 
 
 def num_mel_frames(num_samples: int) -> int:
@@ -153,12 +173,11 @@ def mel_filters() -> Floats:
 
     Slaney's scale is linear up to 1000 Hz (200/3 Hz per mel) and logarithmic above (27 mels for a factor of 6.4).
     """
-    bins_hz = np.linspace(0, RATE_HZ / 2, _FFT // 2 + 1)
     highest_mel = 15 + 27 * np.log(RATE_HZ / 2 / 1000) / np.log(6.4)
     mels = np.linspace(0, highest_mel, _NUM_MELS + 2)
     edges_hz = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
-    triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
+    triangles = np.minimum((BINS_HZ - low) / (centre - low), (high - BINS_HZ) / (high - centre))
     filters: Floats = (np.maximum(0, triangles) * 2 / (high - low)).astype(np.float32)
     return filters
 
@@ -173,10 +192,16 @@ def window_starts(length: int) -> list[int]:
     """Where windows begin in a piece; one more is fitted to its end when at least half of it would be new."""
     if length <= _WINDOW:
         return [0]
-    starts = list(range(0, length - _WINDOW + 1, _WINDOW_HOP))
-    if length - (starts[-1] + _WINDOW_HOP) >= _WINDOW / 2 and starts[-1] + _WINDOW < length:
+    starts = list(range(0, length - _WINDOW + 1, WINDOW_HOP))
+    if length - (starts[-1] + WINDOW_HOP) >= _WINDOW / 2 and starts[-1] + _WINDOW < length:
         starts.append(length - _WINDOW)
     return starts
+
+
+def mel_windows(mel: Floats) -> Iterator[Floats]:
+    """What the encoder hears of one piece: windows of shape (160, 40) at one level."""
+    level = at_one_level(mel)
+    return (_full_window(level[start : start + _WINDOW]) for start in window_starts(len(level)))
 
 
 def _full_window(part: Floats) -> Floats:

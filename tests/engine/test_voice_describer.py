@@ -1,0 +1,179 @@
+"""What voices sound like, on real speech: the conversation in the pyannote.audio wheel and the tests' own meetings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+from scipy.signal import butter, sosfiltfilt
+
+from tests.support.speech_sample import RATE_HZ, read_turns, sample_folder, write_wav
+from tests.support.spoken_meetings import SpokenText, meetings
+from worker.engine.grid import Floats
+from worker.engine.voice_describer import NARROW_MODEL, VoiceDescriber
+from worker.engine.voices import MODEL
+from worker.exceptions import AudioPreprocessingError
+from worker.models import SpeakerEmbedding, SpeakerTurn
+
+Described = dict[tuple[str, str], SpeakerEmbedding]
+
+
+@pytest.fixture(scope="module")
+def describer() -> VoiceDescriber:
+    return VoiceDescriber()
+
+
+@pytest.fixture(scope="module")
+def meeting() -> SpokenText:
+    """Wide band, two voices A and B."""
+    return meetings()[0]
+
+
+def described(describer: VoiceDescriber, audio: Path, turns: tuple[SpeakerTurn, ...]) -> Described:
+    found = describer.describe(audio, turns, report=lambda _: None)
+    by_voice = {(voice.label, voice.model): voice for voice in found}
+    assert len(by_voice) == len(found)
+    return by_voice
+
+
+def by_telephone(samples: Floats) -> Floats:
+    """300 to 3400 Hz, 8000 samples a second, and back."""
+    filtered = sosfiltfilt(butter(6, (300, 3400), "bandpass", fs=RATE_HZ, output="sos"), samples)
+    narrow: Floats = soxr.resample(soxr.resample(filtered, RATE_HZ, 8000), 8000, RATE_HZ).astype(np.float32)
+    return narrow
+
+
+def alike(one: SpeakerEmbedding, other: SpeakerEmbedding) -> float:
+    assert one.model == other.model, "only like is compared with like"
+    return float(np.dot(one.vector, other.vector))
+
+
+def test_a_telephone_conversation_is_described_in_narrow_band_only(describer: VoiceDescriber, sample: Path) -> None:
+    turns = read_turns(sample_folder() / "sample.rttm")
+    voices = described(describer, sample, turns)
+    assert list(voices) == [("speaker90", NARROW_MODEL), ("speaker91", NARROW_MODEL)]
+    for voice in voices.values():
+        assert len(voice.vector) == voice.dim == 256
+        assert np.linalg.norm(voice.vector) == pytest.approx(1.0, abs=1e-4)
+        assert all(value == round(value, 5) for value in voice.vector)
+        assert 5.0 < voice.speech_s < 15.0
+
+
+def test_a_wide_band_voice_is_described_twice(describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path) -> None:
+    voices = described(describer, meeting.write_wav(tmp_path), meeting.turns())
+    assert list(voices) == [("A", MODEL), ("A", NARROW_MODEL), ("B", MODEL), ("B", NARROW_MODEL)]
+    assert voices["A", MODEL].speech_s == voices["A", NARROW_MODEL].speech_s
+
+
+def test_over_the_telephone_a_voice_stays_the_same_in_narrow_band(
+    describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path
+) -> None:
+    """And no other one: that is what the second vector is for."""
+    here = described(describer, meeting.write_wav(tmp_path), meeting.turns())
+    there = described(describer, write_wav(tmp_path / "tel.wav", by_telephone(meeting.samples)), meeting.turns())
+    assert set(there) == {("A", NARROW_MODEL), ("B", NARROW_MODEL)}
+    for label, other in (("A", "B"), ("B", "A")):
+        assert alike(here[label, NARROW_MODEL], there[label, NARROW_MODEL]) > 0.95
+        assert alike(here[label, NARROW_MODEL], there[other, NARROW_MODEL]) < 0.9
+
+
+def test_how_loud_somebody_is_makes_no_difference(
+    describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path
+) -> None:
+    loud = described(describer, meeting.write_wav(tmp_path), meeting.turns())
+    quiet = described(describer, write_wav(tmp_path / "quiet.wav", meeting.samples * 0.05), meeting.turns())
+    assert all(alike(loud[name], quiet[name]) > 0.99 for name in loud)
+
+
+def test_where_both_speak_at_once_nothing_is_learnt_of_either(
+    describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path
+) -> None:
+    """A stranger speaks over everything after the first ten seconds; who spoke before is described as before."""
+    audio = meeting.write_wav(tmp_path)
+    first = tuple(turn for turn in meeting.turns() if turn.end_s < 10.0)
+    stranger = SpeakerTurn(start_s=10.0, end_s=meeting.duration_s, label="X")
+    later = tuple(turn for turn in meeting.turns() if turn.start_s > 10.0)
+    voices = described(describer, audio, (*first, stranger, *later))
+    assert {name: voice for name, voice in voices.items() if name[0] != "X"} == described(describer, audio, first)
+
+
+def test_under_a_second_of_speech_says_nothing(describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path) -> None:
+    turn = meeting.turns()[0]
+    audio = meeting.write_wav(tmp_path)
+    for seconds, is_described in ((0.9, False), (1.1, True)):
+        some = turn.model_copy(update={"end_s": turn.start_s + seconds})
+        assert bool(described(describer, audio, (some,))) == is_described
+
+
+def test_silence_and_turns_outside_the_recording_say_nothing(describer: VoiceDescriber, tmp_path: Path) -> None:
+    """Turns of another decoding of the same recording may end a little later."""
+    audio = write_wav(tmp_path / "silence.wav", np.zeros(3 * RATE_HZ, dtype=np.float32))
+    turns = (SpeakerTurn(start_s=0.0, end_s=4.0, label="A"), SpeakerTurn(start_s=10.0, end_s=20.0, label="B"))
+    assert described(describer, audio, turns) == {}
+    assert described(describer, audio, ()) == {}
+
+
+def test_the_same_recording_gives_the_same_voices(describer: VoiceDescriber, sample: Path) -> None:
+    """With another number of threads, too."""
+    turns = read_turns(sample_folder() / "sample.rttm")
+    assert described(VoiceDescriber(num_threads=1), sample, turns) == described(describer, sample, turns)
+
+
+def test_progress_grows_to_one(describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path) -> None:
+    reported: list[float] = []
+    describer.describe(meeting.write_wav(tmp_path), meeting.turns(), report=reported.append)
+    assert reported == sorted(reported)
+    assert len(set(reported)) > 2
+    assert reported[-1] == 1.0
+
+
+def test_a_file_that_is_no_prepared_recording_is_refused(describer: VoiceDescriber, tmp_path: Path) -> None:
+    (tmp_path / "notes.wav").write_text("not a recording")
+    for audio in (tmp_path / "notes.wav", tmp_path / "missing.wav"):
+        with pytest.raises(AudioPreprocessingError):
+            described(describer, audio, ())
+
+
+@pytest.fixture
+def refused() -> Iterator[list[int]]:
+    """A device that has no room for large batches; which ones it refused. Torch's own hook raises torch's own error."""
+    from torch import OutOfMemoryError, Tensor
+    from torch.nn import LSTM, Module
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    batches: list[int] = []
+
+    def refuse(module: Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(module, LSTM) and len(inputs[0]) > 32:
+            batches.append(len(inputs[0]))
+            raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    hook = register_module_forward_pre_hook(refuse)
+    yield batches
+    hook.remove()
+
+
+def test_without_room_on_the_gpu_the_cpu_describes_the_same(
+    describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path, refused: list[int]
+) -> None:
+    """`cpu:0` is torch's other name of the CPU: not what we call it, so it is treated like a GPU."""
+    audio = meeting.write_wav(tmp_path)
+    cramped = VoiceDescriber(device="cpu:0")
+    assert described(cramped, audio, meeting.turns()) == described(describer, audio, meeting.turns())
+    assert len(refused) == 1
+
+
+@pytest.mark.gpu
+def test_a_gpu_describes_the_same_voices(describer: VoiceDescriber, meeting: SpokenText, tmp_path: Path) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU that torch can use")
+    audio = meeting.write_wav(tmp_path)
+    here = described(describer, audio, meeting.turns())
+    there = described(VoiceDescriber(device="cuda:0"), audio, meeting.turns())
+    assert list(here) == list(there)
+    assert all(alike(here[name], there[name]) > 0.999 for name in here)
