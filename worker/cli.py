@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from worker import cli_fleet, cli_health, cli_meetings, cli_models, cli_project, cli_vocabulary
+from worker import cli_fleet, cli_health, cli_meetings, cli_models, cli_project, cli_speakers, cli_vocabulary
 from worker.cli_shared import EXIT_CONFIG, EXIT_FAILED, AsJson, complain, console, print_json, run_async
 from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
 
@@ -127,5 +127,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
 
 for name, command in COMMANDS.items():
     cli.command(name=name)(command)
+cli.add_typer(cli_speakers.speakers, name="speakers")
 cli.add_typer(cli_vocabulary.vocabulary, name="vocabulary")
 cli.add_typer(cli_models.models, name="models")

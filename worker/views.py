@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -16,6 +16,7 @@ from worker.models import (
     MeetingDetail,
     MeetingStatus,
     MeetingSummary,
+    SpeakingShare,
     Stage,
     SummaryItem,
     WorkerState,
@@ -145,6 +146,10 @@ def detail(found: MeetingDetail) -> RenderableType:
     parts += [Text(f"Warning: {w.message} [{w.code}]", style="yellow") for w in meeting.warnings]
     if found.segments:
         parts += [Text(), Text("Transcript", style="bold"), transcript(found)]
+    parts += _suggestions(found)
+    if meeting.result and meeting.result.get("speaking"):
+        shares = [SpeakingShare.model_validate(share) for share in meeting.result["speaking"]]
+        parts += [Text(), speaking(shares, _names(found))]
     if found.summary is not None:
         parts += [Text(), summary(found.summary)]
     if meeting.result and meeting.result.get("stage_seconds"):
@@ -164,7 +169,7 @@ def _headline(meeting: Meeting) -> Text:
 
 
 def transcript(found: MeetingDetail) -> Table:
-    names = {speaker.label: speaker.name or speaker.label for speaker in found.speakers}
+    names = _names(found)
     colours = {label: VOICES[i % len(VOICES)] for i, label in enumerate(names)}
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right", style="dim", no_wrap=True)
@@ -178,6 +183,40 @@ def transcript(found: MeetingDetail) -> Table:
             Text(segment.text),
         )
     return table
+
+
+def _names(found: MeetingDetail) -> dict[str, str]:
+    return {speaker.label: speaker.name or speaker.label for speaker in found.speakers}
+
+
+def _suggestions(found: MeetingDetail) -> Iterator[RenderableType]:
+    """Whom a voice may belong to, and what to say to that."""
+    for voice in found.speakers:
+        if voice.suggested_id is not None:
+            who = voice.suggested_name or f"the speaker {voice.suggested_id}"
+            name, command = f"{voice.label} may be {who}", f"{found.meeting.id} {voice.label}"
+            yield Text()
+            yield Text(
+                f"{name}. If so: `python -m worker speakers confirm {command}`; if not: `reject`.", style="yellow"
+            )
+
+
+def speaking(shares: Iterable[SpeakingShare], names: Mapping[str, str]) -> RenderableType:
+    """How each voice took part, who spoke most first."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "share", "time", "turns", "longest", "interrupts", "asks"):
+        table.add_column(heading, justify="left" if heading == "" else "right")
+    for share in sorted(shares, key=lambda share: -share.speech_s):
+        table.add_row(
+            Text(names.get(share.label or "", share.label or "all")),
+            f"{share.share:.0%}",
+            clock_time(share.speech_s),
+            str(share.num_turns),
+            clock_time(share.longest_turn_s),
+            str(share.num_interruptions),
+            str(share.num_questions),
+        )
+    return Group(Text("Who spoke", style="bold"), Padding(table, (0, 2)))
 
 
 def summary(value: MeetingSummary) -> RenderableType:

@@ -58,6 +58,7 @@ def test_help_explains_every_command_and_loads_nothing_heavy(shell: Shell) -> No
         "show",
         "retry",
         "cancel",
+        "speakers",
         "vocabulary",
         "doctor",
         "token",

@@ -35,11 +35,12 @@ COMMANDS = (
     "cli_models",
     "cli_project",
     "cli_shared",
+    "cli_speakers",
     "cli_vocabulary",
     "__main__",
     "demo",
 )
-FACES = (*COMMANDS, "progress", "views", "views_health", "views_models")
+FACES = (*COMMANDS, "progress", "views", "views_health", "views_models", "views_people")
 VALUES = ("scores", "audio_paths", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},
