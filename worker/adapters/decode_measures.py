@@ -10,6 +10,12 @@ from itertools import zip_longest
 RATE_HZ = 16_000
 """Of everything that is written."""
 
+FRAMES_PER_S = 50
+"""Of the channels' levels. Cuts of a recording are at whole seconds, and so between two frames."""
+
+QUIETEST_DB = 94.0
+"""Levels are told from 0 down to here below full scale: 16 bits hold no less."""
+
 CANCELS_BELOW = 0.1
 """Energy of the mean over the energy that unrelated channels would give. For two equally loud channels with correlation
 r it is 1 + r: 2 when they are the same, 1 when they are unrelated, 0.1 when r is -0.9, 0 when they cancel entirely."""
@@ -32,6 +38,8 @@ class Measures:
     num_packets: int = 0
     num_bad_packets: int = 0
     gap_s: float = 0.0
+    levels: str = ""
+    """Of the two channels of a stereo recording, see `decode_levels`; empty for any other."""
 
     @property
     def duration_s(self) -> float:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worker.adapters.decode_container import Header, open_container, read_header
+from worker.adapters.decode_levels import LevelMeter
 from worker.adapters.decode_measures import RATE_HZ, Measures
-from worker.adapters.decode_mono import MonoMixer, Samples, samples_of
+from worker.adapters.decode_mono import MonoMixer, Samples, samples_of, separate
 from worker.adapters.decode_packets import Batch, PacketReader, Silence
 from worker.adapters.decode_soundfile import DisagreementError, is_plain_wav, read_blocks
 from worker.adapters.decode_spool import Resampler, Spool
@@ -44,12 +45,16 @@ class IrregularError(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """What to decode. `channel` is taken instead of the mean of all channels; None: the mean."""
+    """
+    What to decode. `channel` is taken instead of the mean of all channels; None: the mean. `is_metered`: the levels of
+    a stereo recording are measured.
+    """
 
     path: Path
     size_bytes: int
     max_s: float
     channel: int | None = None
+    is_metered: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,19 +88,25 @@ def decode_whole(source: Source, scratch: FileIO, report: Report) -> Measures:
     """The mono sound at 16 kHz goes to `scratch`. Raises AudioTooLongError as soon as it is."""
     measures = Measures()
     mixer, resampler, spool = MonoMixer(measures, source.channel), Resampler(), Spool(scratch, measures)
+    meter = LevelMeter()
     with open_container(source.path) as (container, track):
         reader = PacketReader(container, track, source.size_bytes, measures)
         for batch in reader.batches():
             if isinstance(batch, Silence):
                 rate_hz, mono = batch.rate_hz, np.zeros(batch.num_samples, np.float32)
+                channels = [mono]
             else:
-                rate_hz, mono = batch.sample_rate, mixer.mix(samples_of(batch), batch.layout.nb_channels)
+                rate_hz, arrays, num_channels = batch.sample_rate, samples_of(batch), batch.layout.nb_channels
+                mono, channels = mixer.mix(arrays, num_channels), separate(arrays, num_channels)
+            if source.is_metered:
+                meter.add(rate_hz, channels)
             for samples in resampler.resample(rate_hz, mono):
                 spool.write(samples)
             if measures.duration_s > source.max_s:
                 raise AudioTooLongError
             report(reader.progress)
     spool.write(resampler.flush())
+    measures.levels = meter.codes()
     return measures
 
 
@@ -103,7 +114,7 @@ def decode_half(source: Source, plan: Plan, scratch: FileIO, report: Report, *, 
     """As `decode_whole`, from the beginning to the cut or from the cut to the end. Raises IrregularError."""
     cut_s, rate_hz = plan.cut_s or 0, plan.header.rate_hz
     measures = Measures()
-    mixer, resampler = MonoMixer(measures, source.channel), Resampler()
+    mixer, resampler, meter = MonoMixer(measures, source.channel), Resampler(), LevelMeter()
     if is_later:
         begin, end = (cut_s - MARGIN_S) * rate_hz, None
         spool = Spool(scratch, measures, num_skipped=MARGIN_S * RATE_HZ)
@@ -113,6 +124,8 @@ def decode_half(source: Source, plan: Plan, scratch: FileIO, report: Report, *, 
     read = read_plain if is_plain_wav(plan.header) else read_regular
     for num_early, arrays in read(source, plan, measures, begin, end):
         mono = mixer.mix(arrays, plan.header.num_channels)[num_early:]
+        if source.is_metered:
+            meter.add(rate_hz, [channel[num_early:] for channel in separate(arrays, plan.header.num_channels)])
         for samples in resampler.resample(rate_hz, mono):
             spool.write(samples)
         if measures.duration_s > source.max_s:
@@ -121,6 +134,7 @@ def decode_half(source: Source, plan: Plan, scratch: FileIO, report: Report, *, 
     spool.write(resampler.flush())
     if measures.num_bad_packets or (not is_later and measures.num_samples != cut_s * RATE_HZ):
         raise IrregularError("damaged packets, or too little sound before the cut")
+    measures.levels = meter.codes(from_s=MARGIN_S) if is_later else meter.codes(to_s=cut_s)
     return measures
 
 

@@ -1,5 +1,6 @@
 """
-Any recording to 16 kHz mono PCM-16, with PyAV's bundled FFmpeg libraries, in bounded memory and on two cores.
+Any recording to 16 kHz mono PCM-16, with PyAV's bundled FFmpeg libraries, in bounded memory and on two cores; and to a
+file per channel as well where each is one person's.
 
 Meant for a child process that may be thrown away: what is not foreseen here costs one attempt.
 """
@@ -14,10 +15,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from threading import Event
 
+from worker.adapters.decode_channels import Apart, told_apart, write_channels
 from worker.adapters.decode_container import Header
 from worker.adapters.decode_halves import decode_halves
 from worker.adapters.decode_measures import RATE_HZ, Measures
@@ -88,14 +91,7 @@ class PyavDecoder:
         self._max_bytes = max_bytes
         self._cut_from_s = cut_from_s
 
-    def decode(
-        self,
-        source: Path,
-        target: Path,
-        report: Report,
-        *,
-        channels: str | None = None,  # noqa: ARG002  # not yet
-    ) -> AudioMetadata:
+    def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         """See `ports.Decoder`. Raises also AudioMissingError, and AudioPreprocessingError when it is our fault."""
         with typed_errors(), scratch_files(target.parent) as scratches:
             what = Source(source, self._checked_size(source), self._max_s)
@@ -103,10 +99,16 @@ class PyavDecoder:
                 plan = make_plan(what, cut_from_s=self._cut_from_s)
                 if plan.header.believable_s(what.size_bytes) > self._max_s:
                     raise AudioTooLongError
-                measures, warnings = decode_audible(what, plan, scratches, in_steps(report))
+                what = replace(what, is_metered=plan.header.num_channels == 2 and channels != "mixed")
+                step = in_steps(report)
+                measures, warnings = decode_audible(what, plan, scratches, step)
                 check_usable(plan.header, measures)
-                metadata = describe(what, plan.header, measures, sha256.result(), warnings)
+                apart, unfit = told_apart(measures, plan.header, channels)
+                metadata = describe(what, plan.header, measures, sha256.result(), [*warnings, *unfit], apart)
             write_wav(target, scratches, num_samples=measures.num_samples, peak=measures.peak)
+            if apart is not None:
+                again = partial(decode_fast, plan=plan, scratches=scratches, report=step)
+                write_channels(target, what, apart, scratches, again)
             report(1.0)
             return metadata
 
@@ -160,7 +162,12 @@ def check_usable(header: Header, measures: Measures) -> None:
 
 
 def describe(
-    source: Source, header: Header, measures: Measures, sha256: str, warnings: list[ResultWarning]
+    source: Source,
+    header: Header,
+    measures: Measures,
+    sha256: str,
+    warnings: list[ResultWarning],
+    apart: Apart | None,
 ) -> AudioMetadata:
     return AudioMetadata(
         sha256=sha256,
@@ -176,6 +183,8 @@ def describe(
         clipped_share=measures.clipped_share,
         gap_s=measures.gap_s,
         num_bad_packets=measures.num_bad_packets,
+        channels_apart=apart is not None,
+        channel_speech_s=apart.speech_s if apart else (),
         warnings=(*warnings, *findings(header, measures)),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, FileIO
 from itertools import accumulate
@@ -97,9 +97,16 @@ def scratch_file(folder: Path) -> FileIO:
     return file  # type: ignore[no-any-return]  # unbuffered, so a FileIO
 
 
-def write_wav(target: Path, scratches: Sequence[FileIO], *, num_samples: int, peak: float) -> None:
+Gains = Callable[[int, int], Samples]
+"""From the number of the first sample, and how many: the factor for each."""
+
+
+def write_wav(
+    target: Path, scratches: Sequence[FileIO], *, num_samples: int, peak: float, gains: Gains | None = None
+) -> None:
     """
     What lies in the scratch files, one after the other, with its peak at full scale; on disk completely, or not there.
+    `gains` are applied on the way.
 
     Rounded exactly as libsndfile does it, so that the bytes equal `soundfile.write(target, samples / peak, 16000)`. The
     scratch files are empty afterwards.
@@ -108,7 +115,7 @@ def write_wav(target: Path, scratches: Sequence[FileIO], *, num_samples: int, pe
     try:
         with part.open("wb", buffering=0) as file:
             file.write(wav_header(num_samples))
-            write_pcm(file.fileno(), scratches, 1.0 / peak)
+            write_pcm(file.fileno(), scratches, 1.0 / peak, gains)
             os.fsync(file.fileno())
         part.replace(target)
     except BaseException:
@@ -128,22 +135,26 @@ def wav_header(num_samples: int) -> bytes:
         return header.getvalue()
 
 
-def write_pcm(target: int, scratches: Sequence[FileIO], gain: float) -> None:
+def write_pcm(target: int, scratches: Sequence[FileIO], gain: float, gains: Gains | None = None) -> None:
     """Each scratch file in a thread of its own: arithmetic and disk work outside of Python's lock."""
     sizes = [scratch.seek(0, os.SEEK_END) for scratch in scratches]
     with ThreadPoolExecutor(len(scratches), thread_name_prefix="wav") as pool:
         offsets = (WAV_HEADER_BYTES + before // 2 for before in accumulate(sizes, initial=0))
         for future in [
-            pool.submit(move_pcm, scratch, target, at, gain) for scratch, at in zip(scratches, offsets, strict=False)
+            pool.submit(move_pcm, scratch, target, at, gain, gains)
+            for scratch, at in zip(scratches, offsets, strict=False)
         ]:
             future.result()
 
 
-def move_pcm(scratch: FileIO, target: int, offset: int, gain: float) -> None:
+def move_pcm(scratch: FileIO, target: int, offset: int, gain: float, gains: Gains | None = None) -> None:
     buffer = np.empty(BLOCK_SAMPLES, np.float32)
     scratch.seek(0)
     while num_bytes := scratch.readinto(buffer.data):
-        left = to_pcm16(buffer[: num_bytes // 4], gain).data.cast("B")
+        samples = buffer[: num_bytes // 4]
+        if gains is not None:
+            samples *= gains((offset - WAV_HEADER_BYTES) // 2, len(samples))
+        left = to_pcm16(samples, gain).data.cast("B")
         while left:  # the disk may take only a part; the next write then raises why
             num_written = os.pwrite(target, left, offset)
             left, offset = left[num_written:], offset + num_written

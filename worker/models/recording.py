@@ -47,6 +47,7 @@ class AudioMetadata(Value):
     channels_apart: bool = Field(
         default=False, description="each channel is one person's, and lies beside the mono sound as a file of its own"
     )
+    channel_speech_s: tuple[float, ...] = Field(default=(), description="of either channel, where they are apart")
     warnings: tuple[ResultWarning, ...] = ()
 
 
