@@ -122,7 +122,7 @@ def test_a_deleted_user_takes_meetings_results_voices_and_words_along(server_dsn
         assert after < before
         assert [row for row in after if str(A) in row[1] or str(A_DONE) in row[1]] == []
         kept = [table for table, row in sorted(after) if str(B) in row or str(B_DONE) in row]
-        assert len(set(kept)) == 7
+        assert len(set(kept)) == 9
         assert project.admin.execute("select count(*) from pc_worker.jobs").fetchone() == (6,)
 
 

@@ -26,6 +26,8 @@ RELATIONS: dict[str, dict[str, str]] = {
     "public.transcript_segments": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.meeting_speakers": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.meeting_summaries": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
+    "public.meeting_summary_versions": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
+    "public.summary_guidance": {AUTHENTICATED: "DELETE SELECT", SERVICE: EVERY_ROW},
     "public.speaker_embeddings": {SERVICE: EVERY_ROW},
     "public.vocabulary": {AUTHENTICATED: "DELETE SELECT", SERVICE: EVERY_ROW},
     "public.meeting_dashboard": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
@@ -38,7 +40,15 @@ _INSERTED = (
     *("prompt", "hotwords", "priority", "status"),
 )
 
+_SUMMARY_TEXT = ("overview", "key_points", "decisions", "action_items", "open_questions", "topics")
+
 COLUMNS: dict[str, dict[str, str]] = {
+    **{f"public.meeting_summaries.{column}": {AUTHENTICATED: "UPDATE"} for column in _SUMMARY_TEXT},
+    "public.transcript_segments.text": {AUTHENTICATED: "UPDATE"},
+    "public.transcript_segments.speaker_label": {AUTHENTICATED: "UPDATE"},
+    "public.summary_guidance.id": {AUTHENTICATED: "INSERT"},
+    "public.summary_guidance.user_id": {AUTHENTICATED: "INSERT"},
+    "public.summary_guidance.text": {AUTHENTICATED: "INSERT UPDATE"},
     **{f"public.meetings.{column}": {AUTHENTICATED: "INSERT"} for column in _INSERTED},
     "public.meetings.title": {AUTHENTICATED: "INSERT UPDATE"},
     "public.meetings.status": {AUTHENTICATED: "INSERT UPDATE"},
@@ -67,6 +77,11 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "public.worker_schema_v1": _MACHINES,
     "public.meeting_cancel_v1": _PEOPLE,
     "public.meeting_retry_v1": _PEOPLE,
+    "public.worker_guidance_v1": _MACHINES,
+    "public.guidance_get_v1": {SERVICE: "EXECUTE"},
+    "public.guidance_set_v1": {SERVICE: "EXECUTE"},
+    "public.meeting_summarize_v1": {SERVICE: "EXECUTE"},
+    "public.summary_backlog_v1": {SERVICE: "EXECUTE"},
     "public.vocabulary_list_v1": {SERVICE: "EXECUTE"},
     "public.vocabulary_add_v1": {SERVICE: "EXECUTE"},
     "public.vocabulary_remove_v1": {SERVICE: "EXECUTE"},

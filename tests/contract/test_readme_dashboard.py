@@ -134,12 +134,20 @@ async def test_what_a_user_may_write_is_what_is_granted(users_project: UsersProj
         for line in part("### What a signed-in user may do").splitlines()
         if "|" in line
     }
-    for what, into in (("enqueue a meeting", "meetings"), ("change one's own vocabulary", "vocabulary")):
+    inserted = {
+        "enqueue a meeting": "meetings",
+        "change one's own vocabulary": "vocabulary",
+        "say what one's own summaries should be like": "summary_guidance",
+    }
+    for what, into in inserted.items():
         insert = set(re.findall(r"`(\w+)`", lines[what])) - {into}
         assert insert == {column for kind, table, column in rows if (kind, table) == ("INSERT", into)}
-    assert {table for kind, table, _ in rows if kind == "INSERT"} == {"meetings", "vocabulary"}
+    assert {table for kind, table, _ in rows if kind == "INSERT"} == set(inserted.values())
     updates = {(table, column) for kind, table, column in rows if kind == "UPDATE"}
-    assert updates == {("meetings", "title"), ("meetings", "status"), ("speakers", "name"), ("vocabulary", "word")}
+    named = {("meetings", "title"), ("meetings", "status"), ("speakers", "name"), ("vocabulary", "word")}
+    for what, table in (("correct a transcript", "transcript_segments"), ("correct a summary", "meeting_summaries")):
+        named |= {(table, column) for column in re.findall(r"`(\w+)`", lines[what]) if column != table}
+    assert updates == named | {("summary_guidance", "text")}
     assert {kind for kind, _, _ in rows} == {"INSERT", "UPDATE"}
 
 

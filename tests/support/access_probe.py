@@ -58,6 +58,9 @@ insert into public.meeting_speakers (meeting_id, label, speaker_id) values ('{do
 insert into public.speaker_embeddings (speaker_id, meeting_id, label, model, dim, embedding)
 values ('{voice}', '{done}', 'SPEAKER_00', 'ge2e', 1, '[1]');
 insert into public.meeting_summaries (meeting_id, overview, method) values ('{done}', 'in short', 'extractive');
+insert into public.meeting_summary_versions (meeting_id, version, overview, replaced_at, replaced_by)
+values ('{done}', 0, 'before', now(), 'worker:w1');
+insert into public.summary_guidance (user_id, text) values ({owner}, 'briefly');
 insert into public.vocabulary (user_id, word)
 select {owner}, case '{folder}' when '{A}' then 'of A' when '{B}' then 'of B' else 'of the lab' end;
 insert into storage.objects (bucket_id, name) values ('meeting-audio', '{folder}/m1/audio.wav');
@@ -67,7 +70,8 @@ insert into storage.objects (bucket_id, name) values ('meeting-audio', '{folder}
 _ROWS = f"""
 set session_replication_role = replica;  -- as it is, without what the triggers make of it
 truncate public.meetings, public.speakers, public.transcript_segments, public.meeting_speakers,
-    public.speaker_embeddings, public.meeting_summaries, public.vocabulary, pc_worker.jobs, pc_worker.job_attempts,
+    public.speaker_embeddings, public.meeting_summaries, public.meeting_summary_versions, public.summary_guidance,
+    public.vocabulary, pc_worker.jobs, pc_worker.job_attempts,
     pc_worker.workers;
 delete from storage.objects;
 insert into auth.users (id) values ('{A}'), ('{B}') on conflict do nothing;
