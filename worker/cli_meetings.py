@@ -27,6 +27,11 @@ class StatusName(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ChannelsName(StrEnum):
+    SEPARATE = "separate"
+    MIXED = "mixed"
+
+
 class ShowFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -42,6 +47,9 @@ def enqueue(
     priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
     min_speakers: Annotated[int | None, typer.Option(min=1, help="At least so many people speak.")] = None,
     max_speakers: Annotated[int | None, typer.Option(min=1, help="At most so many people speak.")] = None,
+    channels: Annotated[
+        ChannelsName | None, typer.Option(help="Whether each of two channels is one person's; found out if not given.")
+    ] = None,
 ) -> None:
     """Put recordings into the queue; prints the id of each meeting."""
     from worker import app_recordings
@@ -57,6 +65,7 @@ def enqueue(
         priority=priority,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        channels=channels.value if channels else None,
     )
 
     async def work(settings: Settings, store: Store) -> None:

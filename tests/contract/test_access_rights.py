@@ -37,7 +37,7 @@ RELATIONS: dict[str, dict[str, str]] = {
 
 _INSERTED = (
     *("id", "user_id", "title", "audio_path", "audio_url", "language", "min_speakers", "max_speakers"),
-    *("prompt", "hotwords", "priority", "status"),
+    *("prompt", "hotwords", "channels", "priority", "status"),
 )
 
 _SUMMARY_TEXT = ("overview", "key_points", "decisions", "action_items", "open_questions", "topics")

@@ -26,6 +26,7 @@ async def test_a_new_meeting_is_pending_and_keeps_what_was_asked(world: QueueWor
         max_speakers=5,
         prompt="Quantum chromodynamics",
         hotwords="gluon, meson",
+        channels="separate",
         priority=3,
     )
     meeting_id = await world.enqueue(**asked.model_dump())

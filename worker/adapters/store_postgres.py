@@ -33,9 +33,10 @@ _CASTS = {
 
 _ENQUEUE = """
 insert into public.meetings
-    (id, user_id, title, audio_path, audio_url, language, min_speakers, max_speakers, prompt, hotwords, priority)
+    (id, user_id, title, audio_path, audio_url, language, min_speakers, max_speakers, prompt, hotwords, channels,
+     priority)
 values (%(id)s, %(user_id)s, %(title)s, %(audio_path)s, %(audio_url)s, %(language)s, %(min_speakers)s, %(max_speakers)s,
-        %(prompt)s, %(hotwords)s, %(priority)s)
+        %(prompt)s, %(hotwords)s, %(channels)s, %(priority)s)
 on conflict (id) do nothing
 """
 
