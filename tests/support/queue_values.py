@@ -16,6 +16,7 @@ from worker.models import (
     SummaryItem,
     SystemInfo,
     TranscriptSegment,
+    VoiceMatch,
     Word,
     WorkerInfo,
 )
@@ -38,6 +39,23 @@ def worker_info(
 def voice(label: str, *, speaker_id: UUID | None = None, vector: tuple[float, ...] = (0.6, 0.8)) -> MeetingSpeaker:
     embedding = SpeakerEmbedding(label=label, model="ge2e", dim=len(vector), vector=vector, speech_s=4.0)
     return MeetingSpeaker(label=label, speech_s=4.0, speaker_id=speaker_id, embeddings=(embedding,))
+
+
+def matched(label: str, outcome: str, speaker_id: UUID | None, *, score: float = 0.875) -> MeetingSpeaker:
+    """A voice as IDENTIFY hands it on."""
+    match = VoiceMatch(
+        outcome=outcome,
+        speaker_id=speaker_id,
+        score=score,
+        runner_up_score=0.25,
+        model="ge2e",
+        confirm_from=0.75,
+        suggest_from=0.5,
+        margin=0.125,
+    )
+    heard = voice(label).model_copy(update={"match": match, "score": score})
+    known_as = {"identified": "speaker_id", "suggested": "suggested_id"}.get(outcome)
+    return heard.model_copy(update={known_as: speaker_id}) if known_as else heard
 
 
 def segment(index: int, text: str, label: str | None = "SPEAKER_00") -> TranscriptSegment:

@@ -32,6 +32,7 @@ from worker.models import (
     MeetingDetail,
     MeetingStatus,
     NewMeeting,
+    ProcessingResult,
     Stage,
     WorkerInfo,
 )
@@ -127,12 +128,22 @@ class QueueWorld(ABC):
 
     async def completed(self, info: WorkerInfo, *texts: str) -> UUID:
         """A meeting that went through."""
-        meeting_id = await self.enqueue()
-        claim = await self.claim(info)
-        assert claim.meeting.id == meeting_id
-        answer = await self.store.complete(meeting_id, claim.token, result(*texts or ("hello",)))
-        assert answer.outcome == "completed"
+        return await self.heard(info, result(*texts or ("hello",)))
+
+    async def heard(self, info: WorkerInfo, sent: ProcessingResult, **columns: Any) -> UUID:
+        """A meeting that went through with this result."""
+        meeting_id = await self.enqueue(**columns)
+        await self.complete_next(info, sent)
         return meeting_id
+
+    async def heard_anew(self, info: WorkerInfo, meeting_id: UUID, sent: ProcessingResult) -> None:
+        await self.store.retry(meeting_id)
+        await self.complete_next(info, sent)
+
+    async def complete_next(self, info: WorkerInfo, sent: ProcessingResult) -> None:
+        claim = await self.claim(info)
+        answer = await self.store.complete(claim.meeting.id, claim.token, sent)
+        assert answer.outcome == "completed"
 
     async def detail(self, meeting_id: UUID) -> MeetingDetail:
         """A meeting that must be there, and everything that was written about it."""
@@ -313,6 +324,7 @@ class PostgresWorld(QueueWorld):
                 tuple(row["meeting_ids"]),
                 None if row["embedding"] is None else tuple(row["embedding"]),
                 row["num_embeddings"],
+                row.get("keeps_voice", True),
             )
             for row in rows
         ]

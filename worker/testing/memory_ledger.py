@@ -106,7 +106,7 @@ class MemoryLedger:
             return DONE_ALREADY
         if not kept:
             return self.decide("opted_out", row.user_id, speaker_id=row.id)
-        members = sorted(self.queue.voices.opted_out(row.id), key=lambda member: (member == row.id, member))
+        members = sorted(self.queue.voices.opted_out(row.id), key=lambda member: member == row.id)
         return [self.decide("opted_in", row.user_id, speaker_id=member) for member in members][-1]
 
     # --- voices ------------------------------------------------------------------------------------------------------

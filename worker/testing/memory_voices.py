@@ -109,12 +109,13 @@ class MemoryVoices:
         return None
 
     def opted_out(self, root: UUID) -> list[UUID]:
-        """Who of those that are one speaker now has opted out."""
+        """Who of those that are one speaker now has opted out, in the order in which they did."""
         newest: dict[UUID, str] = {}
         for row in self.active("opted_out", "opted_in"):
             if row.value.speaker_id is not None:
                 newest.setdefault(row.value.speaker_id, row.value.kind)
-        return [member for member, kind in newest.items() if kind == "opted_out" and self.root(member) == root]
+        out = [member for member, kind in newest.items() if kind == "opted_out" and self.root(member) == root]
+        return out[::-1]
 
     def keeps_voice(self, root: UUID) -> bool:
         return not self.opted_out(root)
