@@ -29,6 +29,12 @@ ENGINES: dict[str, str] = {
     "whisperx": "worker.app_engine:whisperx_transcriber",
 }
 
+SUMMARIZERS: dict[bool, str] = {
+    False: "worker.summarize.extractive:ExtractiveSummarizer",
+    True: "worker.summarize.llm_summarizer:LlmSummarizer",
+}
+"""By whether a language model writes them."""
+
 PREP_WATERMARK_BYTES = 1024**3
 """A child that is bigger than its watermark after a call is replaced: libraries leak."""
 
@@ -73,7 +79,7 @@ def child_objects(settings: Settings, gpu: GpuFacts | None = None) -> ChildObjec
         transcriber=ObjectSpec(factory=ENGINES[settings.asr_engine], kwargs=_transcriber_kwargs(settings, gpu)),
         diarizer=ObjectSpec(factory="worker.app_engine:diarizer", kwargs=_diarizer_kwargs(settings, gpu)),
         describer=ObjectSpec(factory="worker.app_engine:describer", kwargs=_torch_kwargs(settings, gpu)),
-        summarizer=ObjectSpec(factory="worker.summarize.extractive:ExtractiveSummarizer"),
+        summarizer=ObjectSpec(factory=SUMMARIZERS[writes_by_model(settings)], kwargs=_summarizer_kwargs(settings)),
         scorer=ObjectSpec(factory="worker.engine.scoring:ReferenceScorer"),
     )
 
@@ -106,6 +112,25 @@ def _torch_kwargs(settings: Settings, gpu: GpuFacts | None) -> dict[str, object]
         "gpu_uuid": gpu.uuid if gpu else None,
         "cuda_device": 0,
         "num_threads": _threads_per_engine(settings),
+    }
+
+
+def writes_by_model(settings: Settings) -> bool:
+    """Whether a language model writes the summaries."""
+    return settings.summary_llm_url is not None
+
+
+def _summarizer_kwargs(settings: Settings) -> dict[str, object]:
+    if not writes_by_model(settings):
+        return {}
+    key = settings.summary_llm_key
+    return {
+        "url": settings.summary_llm_url,
+        "model": settings.summary_llm_model,
+        "key": key.get_secret_value() if key else None,
+        "context_tokens": settings.summary_llm_context_tokens,
+        "timeout_s": settings.summary_llm_timeout_seconds,
+        "language": settings.summary_language,
     }
 
 
@@ -205,14 +230,20 @@ def build_stages(
     environment = child_environment(settings, gpu=gpu)
     vram_of = share.of if share else None
     memory = RungMemory(settings.model_cache_dir.absolute())
-    prep = ChildProcess(
-        name="prep",
-        objects={"decoder": objects.decoder, "summarizer": objects.summarizer},
-        environment=environment,
-        stall_s=300.0,
-        max_calls=200,
-        max_rss_bytes=PREP_WATERMARK_BYTES,
-    )
+
+    def light(name: str, **objects: ObjectSpec) -> ChildProcess:
+        return ChildProcess(
+            name=name,
+            objects=objects,
+            environment=environment,
+            stall_s=300.0,
+            max_calls=200,
+            max_rss_bytes=PREP_WATERMARK_BYTES,
+        )
+
+    # whoever waits for an endpoint must not keep the next recording from being decoded
+    summary = light("summary", summarizer=objects.summarizer) if writes_by_model(settings) else None
+    prep = light("prep", decoder=objects.decoder, **({} if summary else {"summarizer": objects.summarizer}))
     engines = [
         ChildProcess(
             name=f"engine-{number}",
@@ -232,7 +263,7 @@ def build_stages(
         )
         for number in range(num_engines(settings))
     ]
-    return ChildStages(prep=prep, engines=engines, settings=_settings_key(objects))
+    return ChildStages(prep=prep, engines=engines, settings=_settings_key(objects), summary=summary)
 
 
 def _settings_key(objects: ChildObjects) -> dict[str, str]:
@@ -248,7 +279,8 @@ def _settings_key(objects: ChildObjects) -> dict[str, str]:
 
 
 def _without_the_pc(factory: str, arguments: Mapping[str, Any]) -> str:
-    """A kept value is as good when it was made on another GPU, or with fewer threads."""
+    """A kept value is as good when it was made on another GPU, or with fewer threads, or with another key."""
     plan = arguments.get("plan") or {}
-    kept = {name: value for name, value in {**arguments, **plan}.items() if name not in {"plan", *OF_THE_PC}}
+    left_out = {"plan", "key", "timeout_s", *OF_THE_PC}
+    kept = {name: value for name, value in {**arguments, **plan}.items() if name not in left_out}
     return f"{factory} {kept!r}"

@@ -46,6 +46,7 @@ def result_of(
         language=transcript.language,
         duration_s=audio.duration_s,
         warnings=(*audio.warnings, *transcript.warnings, *(voices.warnings if voices else ()), *warnings)
+        + (summary.warnings if summary else ())
         + (() if transcript.words else (_NO_SPEECH,)),
         result={
             "worker_version": __version__,

@@ -34,7 +34,7 @@ class ObjectSpec(Value):
     """What a child constructs at first use and then keeps."""
 
     factory: str = Field(pattern=r"^[\w.]+:\w+$", description="package.module:Class")
-    kwargs: dict[str, Any] = Field(default_factory=dict)
+    kwargs: dict[str, Any] = Field(default_factory=dict, repr=False, description="may hold a key")
 
 
 class Welcome(Value):

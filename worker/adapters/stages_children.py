@@ -1,4 +1,7 @@
-"""The computing stages in child processes: one that prepares, and one per GPU (or a few on the CPU) with the models."""
+"""
+The computing stages in child processes: one that prepares, one per GPU (or a few on the CPU) with the models, and one
+that waits for a language model where summaries are written by one.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +83,7 @@ class ChildStages:
     Args:
         prep: has the objects "decoder" and "summarizer".
         engines: each has "transcriber" and "diarizer", and holds its models; an engine works for one meeting at a time.
+        summary: has the "summarizer" instead of prep, where it waits for somebody else's answers.
         settings: for `settings_key`.
         stall_s: silence allowed per stage, where it differs from STALL_S.
     """
@@ -90,11 +94,13 @@ class ChildStages:
         prep: ChildProcess,
         engines: Sequence[ChildProcess],
         settings: Mapping[str, str],
+        summary: ChildProcess | None = None,
         stall_s: Mapping[Stage, float] | None = None,
     ) -> None:
         if not engines:
             raise ValueError("at least one engine child is needed")
         self._prep = prep
+        self._summary = summary or prep
         self._engines = tuple(engines)
         self._settings = dict(settings)
         self._usages: dict[Stage, StageUsage] = {}
@@ -106,7 +112,7 @@ class ChildStages:
 
     async def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         arguments = {"source": source, "target": target, "channels": channels}
-        return await self._prepare(Stage.DECODE, "decoder.decode", arguments, AudioMetadata, report)
+        return await self._compute(self._prep, Stage.DECODE, "decoder.decode", arguments, AudioMetadata, report)
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[EngineChild]:
@@ -126,7 +132,9 @@ class ChildStages:
         guidance: str | None = None,
     ) -> MeetingSummary:
         arguments = {"segments": segments, "language": language, "names": names, "guidance": guidance}
-        return await self._prepare(Stage.SUMMARIZE, "summarizer.summarize", arguments, MeetingSummary, report)
+        return await self._compute(
+            self._summary, Stage.SUMMARIZE, "summarizer.summarize", arguments, MeetingSummary, report
+        )
 
     async def call(self, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report) -> T:
         """A method of any other object: in the prep child if it has that object, else in the next free engine."""
@@ -146,11 +154,17 @@ class ChildStages:
         return dict(self._settings)
 
     async def close(self) -> None:
-        await asyncio.gather(*(child.close() for child in (self._prep, *self._engines)))
+        await asyncio.gather(*(child.close() for child in {self._prep, self._summary, *self._engines}))
 
-    async def _prepare(
-        self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
+    async def _compute(
+        self,
+        child: ChildProcess,
+        stage: Stage,
+        object_method: str,
+        arguments: Mapping[str, Any],
+        returns: type[T],
+        report: Report,
     ) -> T:
-        value = await self._prep.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
-        self._usages[stage] = self._prep.usage
+        value = await child.call(object_method, arguments, returns, report, stall_s=self._stall_s[stage])
+        self._usages[stage] = child.usage
         return value

@@ -51,7 +51,16 @@ def problems_of(values: Mapping[str, str], needs: AbstractSet[Need]) -> list[str
     if needs & {Need.DATABASE, Need.PEOPLE, Need.WORKER}:
         problems += _without_database(values, needs)
         problems += _refused_keys(values, needs)
-    return problems
+    return [*problems, *_half_an_endpoint(values)]
+
+
+def _half_an_endpoint(values: Mapping[str, str]) -> list[str]:
+    has_url, has_model = "SUMMARY_LLM_URL" in values, "SUMMARY_LLM_MODEL" in values
+    if has_url and not has_model:
+        return ["SUMMARY_LLM_MODEL: not set. Name the model that writes summaries, as the endpoint calls it."]
+    if has_model and not has_url:
+        return ["SUMMARY_LLM_URL: not set. Say where the model is, such as http://gpu-box:11434/v1."]
+    return []
 
 
 def _without_database(values: Mapping[str, str], needs: AbstractSet[Need]) -> list[str]:

@@ -25,10 +25,10 @@ _NO_SENTENCE_END = re.compile(r"^(\w|mr|mrs|ms|dr|prof|st|vs|z\.b|e\.g|i\.e|\d{1
 """Initials, titles and ordinals: their full stop ends no sentence."""
 
 _QUESTION_END = re.compile("[?\uff1f\u061f][\"'\u201d\u2019\u00bb)\\]]*$")
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_UNSPACED_CHAR = re.compile(f"[{_UNSPACED}]")
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_UNSPACED_CHAR = re.compile(f"[{UNSPACED}]")
 _TERM = re.compile(
-    rf"[{_UNSPACED}]+|[^\s{_UNSPACED}!-&(-/:-@\[-`{{-~\u00a1\u00ab\u00bb\u00bf\u2010-\u2018\u201a-\u206f\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]+"
+    rf"[{UNSPACED}]+|[^\s{UNSPACED}!-&(-/:-@\[-`{{-~\u00a1\u00ab\u00bb\u00bf\u2010-\u2018\u201a-\u206f\u3000-\u303f\uff00-\uff0f\uff1a-\uff20]+"
 )
 """Runs of a script without spaces, or of anything but spaces and punctuation (apostrophes belong to the word)."""
 
