@@ -122,6 +122,7 @@ def recordings(folder: Path) -> list[Path]:
     return made
 
 
+@pytest.mark.slow
 async def test_sixty_meetings_complete_exactly_once_while_one_pc_is_killed_and_one_is_drained(fleet: Fleet) -> None:
     """Three processes of their own WORKER_ID with the restricted token; no meeting is lost or done twice."""
     alice, bob = add_user(fleet.stack.dsn), add_user(fleet.stack.dsn)

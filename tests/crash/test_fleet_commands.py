@@ -122,6 +122,7 @@ async def test_a_worker_id_that_lives_on_another_pc_is_not_taken_from_it(lab: La
 # --- out of service ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_worker_drained_from_another_pc_finishes_its_meeting_and_takes_no_other(lab: Lab) -> None:
     """`status` says so on any PC, and `resume` ends it."""
     lab.execute("update pc_worker.settings set heartbeat_s = 0.5")

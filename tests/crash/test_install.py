@@ -91,6 +91,7 @@ def test_the_installed_tree_works_without_the_clone(installed: LabPC) -> None:
     assert not list(installed.opt.rglob("logs"))
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing(installed: LabPC) -> None:
     before, calls = installed.tree(), installed.calls()
     assert installed.install().returncode == 0
@@ -98,6 +99,7 @@ def test_a_second_run_changes_nothing(installed: LabPC) -> None:
     assert installed.calls()[len(calls) :] == [f"start pc-worker@{name_of(installed)}"], "which does nothing if it runs"
 
 
+@pytest.mark.slow
 def test_settings_are_never_overwritten(installed: LabPC) -> None:
     for file in installed.etc.glob("*.env"):
         file.write_text(file.read_text() + "# mine\n")
@@ -107,6 +109,7 @@ def test_settings_are_never_overwritten(installed: LabPC) -> None:
     assert all(file.read_text().endswith("# mine\n") for file in installed.etc.glob("*.env"))
 
 
+@pytest.mark.slow
 def test_keys_are_not_readable_by_everybody(installed: LabPC) -> None:
     assert {file.stat().st_mode & 0o777 for file in installed.etc.glob("*.env")} == {0o640}
 
@@ -166,6 +169,7 @@ def test_what_is_not_fit_is_not_started_and_says_what_to_do(pc: LabPC) -> None:
     assert pc.state("cpu") == "active"
 
 
+@pytest.mark.slow
 def test_settings_mean_the_same_to_the_command_as_to_the_service(pc: LabPC) -> None:
     """man systemd.exec, EnvironmentFile: outer quotes do not belong to a value, and nothing in it is replaced."""
     pc.change_version(SHOW_ENVIRONMENT)
@@ -242,6 +246,7 @@ def test_a_version_that_does_not_come_up_is_rolled_back(installed: LabPC) -> Non
     assert installed.state(name_of(installed)) == "active"
 
 
+@pytest.mark.slow
 def test_a_version_whose_doctor_objects_is_not_switched_to(installed: LabPC) -> None:
     good, calls = installed.current, installed.calls()
     installed.change_version("if sys.argv[1:] == ['doctor']: sys.exit('not here')")
@@ -254,6 +259,7 @@ def test_a_version_whose_doctor_objects_is_not_switched_to(installed: LabPC) -> 
     assert installed.current != good
 
 
+@pytest.mark.slow
 def test_a_worker_that_somebody_stopped_stays_stopped(installed: LabPC) -> None:
     installed.close()
     installed.change_version()
@@ -261,6 +267,7 @@ def test_a_worker_that_somebody_stopped_stays_stopped(installed: LabPC) -> None:
     assert installed.state(name_of(installed)) == "inactive"
 
 
+@pytest.mark.slow
 def test_another_version_is_not_installed_over_the_one_that_runs(installed: LabPC) -> None:
     installed.change_version()
     before = installed.tree()
@@ -291,6 +298,7 @@ def test_uninstall_leaves_settings_and_data(installed: LabPC) -> None:
     }
 
 
+@pytest.mark.slow
 def test_purge_leaves_nothing(installed: LabPC) -> None:
     assert installed.uninstall("--purge").returncode == 0
     shutil.rmtree(installed.prefix / "run")

@@ -84,6 +84,7 @@ def test_whisperx_without_a_model_says_so_at_once_and_is_not_swapped_for_another
     assert shown["num_words"] == 0
 
 
+@pytest.mark.slow
 def test_whisperx_is_chosen_when_a_model_of_it_is_here(folder: Path) -> None:
     """Nobody asked for an engine: the folder of WHISPER_MODEL is enough."""
     own = SpokenText.write_wav(sentences()[0], folder)
