@@ -4,6 +4,7 @@ A real worker process whose engines follow scripts: `python -m tests.support.scr
 
 With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
 is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
+Where SUMMARY_LLM_URL is set, summaries are never scripted.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -18,7 +19,7 @@ import sys
 
 from worker import app
 from worker.adapters.child_channel import ObjectSpec
-from worker.app_children import ChildObjects
+from worker.app_children import ChildObjects, child_objects, writes_by_model
 from worker.config import Need, load_settings
 from worker.models import GpuFacts
 from worker.observe.event_log import EventLog
@@ -62,6 +63,8 @@ def main() -> None:
     ):
         once = "--once" in sys.argv
         objects = None if "--real-engines" in sys.argv else REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
+        if objects and writes_by_model(settings):
+            objects = dataclasses.replace(objects, summarizer=child_objects(settings).summarizer)
         asyncio.run(
             app.run_worker(
                 settings, once=once, observers=[tell, EventLog()], objects=objects, read_gpu=lambda _: fake_gpu()

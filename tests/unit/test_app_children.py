@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.settings import settings_in
+from worker.adapters.child_server import construct
 from worker.app_children import build_stages, child_environment, child_objects, gpu_of, num_engines
 from worker.app_plans import measured_plans
 from worker.engine.rung_memory import FILE, rung_of
 from worker.models import GpuFacts
+from worker.summarize.llm_summarizer import LlmSummarizer
 
 GPU = GpuFacts(name="NVIDIA X", uuid="GPU-1", driver="570.1", vram_bytes=2**34)
 
@@ -116,3 +118,37 @@ def test_looking_at_the_settings_writes_nothing(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, ASR_ENGINE="whisperx")
     measured_plans(**child_objects(settings).transcriber.kwargs["plan"]).preview(60.0)
     assert not (settings.model_cache_dir / FILE).exists()
+
+
+ENDPOINT = {
+    "SUMMARY_LLM_URL": "http://gpu-box:11434/v1",
+    "SUMMARY_LLM_MODEL": "llama",
+    "SUMMARY_LLM_KEY": "sk-hunter2",
+    "SUMMARY_LLM_TIMEOUT_SECONDS": "77",
+    "SUMMARY_LANGUAGE": "de",
+}
+
+
+def test_the_endpoints_settings_reach_the_summarizer(tmp_path: Path) -> None:
+    assert child_objects(settings_in(tmp_path)).summarizer.factory.endswith(":ExtractiveSummarizer")
+    spec = child_objects(settings_in(tmp_path, **ENDPOINT)).summarizer
+    assert isinstance(construct(spec), LlmSummarizer)
+    assert spec.kwargs == {
+        "url": "http://gpu-box:11434/v1",
+        "model": "llama",
+        "key": "sk-hunter2",
+        "context_tokens": 8192,
+        "timeout_s": 77.0,
+        "language": "de",
+    }
+
+
+def test_the_endpoints_key_is_shown_nowhere_and_another_one_spoils_no_kept_value(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, **ENDPOINT)
+    key = build_stages(settings, child_objects(settings)).settings_key()["summarize"]
+    assert "hunter2" not in key + repr(child_objects(settings)) + repr(settings) + repr(child_environment(settings))
+    assert "sk-hunter2" in settings.secrets()
+    other = settings_in(tmp_path, **{**ENDPOINT, "SUMMARY_LLM_KEY": "sk-other"})
+    assert build_stages(other, child_objects(other)).settings_key()["summarize"] == key
+    other = settings_in(tmp_path, **{**ENDPOINT, "SUMMARY_LLM_MODEL": "qwen"})
+    assert build_stages(other, child_objects(other)).settings_key()["summarize"] != key

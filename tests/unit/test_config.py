@@ -280,3 +280,15 @@ def test_a_copied_address_still_without_its_password_is_noticed() -> None:
     (problem,) = problems_of(SUPABASE_DB_URL="postgresql://postgres:[YOUR-PASSWORD]@db.x.supabase.co:5432/postgres")
     assert "[YOUR-PASSWORD]" in problem
     assert problem.endswith("Correct it in .env.admin.")
+
+
+@pytest.mark.parametrize(
+    ("is_set", "missing"),
+    [
+        ({"SUMMARY_LLM_URL": "http://gpu-box:11434/v1"}, "SUMMARY_LLM_MODEL"),
+        ({"SUMMARY_LLM_MODEL": "llama"}, "SUMMARY_LLM_URL"),
+    ],
+)
+def test_an_endpoint_and_its_model_are_named_together(is_set: dict[str, str], missing: str) -> None:
+    (problem,) = problems_of(**is_set)
+    assert problem.startswith(f"{missing}: not set.")

@@ -18,7 +18,7 @@ from typing import TypeVar
 LETTERS_PER_TOKEN = 3
 """Of words in ASCII letters: English has four to five, German and Finnish three with a vocabulary made for English."""
 
-_PIECE = re.compile(r"[A-Za-z]+|[ \t]+(?=[A-Za-z])|\s+|.", re.DOTALL)
+_PIECE = re.compile(r" ?[A-Za-z]+|.", re.DOTALL)
 _TWO_TOKENS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]")
 """Kana, Han, Hangul: mostly one, two or three where the vocabulary has few of them."""
 
@@ -29,17 +29,13 @@ T = TypeVar("T")
 
 
 def num_tokens(text: str) -> int:
-    """An upper bound for running text; a digit and a sign are one each, a blank before a word belongs to it."""
+    """An upper bound for running text; digits and signs are one each, a blank before a word belongs to it."""
     return sum(_cost(piece) for piece in _PIECE.findall(text))
 
 
 def _cost(piece: str) -> int:
-    if piece[0].isascii():
-        if piece.isalpha():
-            return math.ceil(len(piece) / LETTERS_PER_TOKEN)
-        return 0 if piece.isspace() and "\n" not in piece else 1
-    if piece <= LAST_LETTER:
-        return 1
+    if piece <= LAST_LETTER:  # of more than one character only ASCII words
+        return max(1, math.ceil(len(piece.strip(" ")) / LETTERS_PER_TOKEN))
     return 2 if _TWO_TOKENS.match(piece) else len(piece.encode("utf-8", "replace"))
 
 

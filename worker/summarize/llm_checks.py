@@ -77,8 +77,8 @@ def proved(answer: Answer, spoken: Spoken) -> tuple[Answer, int]:
     num_dropped = 0
     for name, statements in answer.lists():
         checked = [_checked(statement, spoken) for statement in statements]
-        standing = {item.text: item for item in reversed(checked) if item}  # the first of equals
-        kept[name] = tuple(reversed(standing.values()))[: MAX_STATEMENTS[name]]
+        different = {item.text: item for item in checked if item}
+        kept[name] = tuple(different.values())[: MAX_STATEMENTS[name]]
         num_dropped += checked.count(None)
     return Answer(**kept), num_dropped
 
