@@ -181,12 +181,29 @@ class Store(Ledger, Protocol):
         """
         A completed meeting's new summary; the one before is kept as a version.
 
-        `refused` while the meeting is worked on, and without `replace_edits` where somebody corrected the summary.
+        `refused` while the meeting is worked on, and without `replace_edits` where somebody corrected the summary. The
+        meeting's warnings of the earlier summary go, those of this one come. `already_done` where it is the same.
         """
         ...
 
+    async def extractive_meetings(
+        self, *, after: UUID | None = None, limit: int = 100, with_edited: bool = False
+    ) -> tuple[UUID, ...]:
+        """
+        Completed meetings in which somebody spoke and that no language model has summarized, oldest first, behind
+        `after` in that order; those whose summary somebody corrected only `with_edited`.
+        """
+        ...
+
+    async def own_guidance(self, user_id: UUID | None = None) -> str | None:
+        """The guidance of this user, or of the lab (None), and nobody's in its place."""
+        ...
+
     async def set_guidance(self, text: str | None, user_id: UUID | None = None) -> WriteAnswer:
-        """What summaries should be like, for one user's meetings or (None) for all that have none of their own."""
+        """
+        What summaries should be like, for one user's meetings or (None) for those of all who have none of their own.
+        An empty text takes it away; one of over 4000 characters is `refused`.
+        """
         ...
 
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:

@@ -346,6 +346,7 @@ _EMPTY = f"""
 delete from public.meetings;
 delete from public.speakers;
 delete from public.vocabulary;
+delete from public.summary_guidance;
 delete from pc_worker.workers;
 delete from pc_worker.settings;
 insert into pc_worker.settings default values;

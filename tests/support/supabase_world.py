@@ -30,6 +30,11 @@ class WorkerRoleStore(SupabaseStore):
         super().__init__(stack.url, project_keys.PUBLISHABLE_KEY, worker_token=stack.worker_token)
         self._people = SupabaseStore(stack.url, project_keys.SECRET_KEY)
 
+    async def call(self, function: str, **parameters: Any) -> dict[str, Any]:
+        if function.startswith("worker_"):
+            return await super().call(function, **parameters)
+        return await self._people.call(function, **parameters)
+
     async def enqueue(self, meeting: NewMeeting) -> UUID:
         return await self._people.enqueue(meeting)
 

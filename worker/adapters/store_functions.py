@@ -4,13 +4,14 @@ The queue's calls as the SQL functions take them. A transport (psycopg, PostgRES
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from worker.adapters import store_wire as wire
 from worker.adapters.migrate_postgres import migrations
+from worker.adapters.summary_functions import SummaryFunctions
 from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError, SchemaMismatchError
 from worker.models import (
     Beat,
@@ -27,7 +28,7 @@ from worker.models import (
 )
 
 
-class StoreFunctions(ABC):
+class StoreFunctions(SummaryFunctions):
     """The part of ports.Store that is the same over every transport."""
 
     @abstractmethod
@@ -93,6 +94,10 @@ class StoreFunctions(ABC):
         """Raises as `speakers` does."""
         answer = await self.call("worker_vocabulary_v1", p_meeting_id=meeting_id, p_token=token)
         return wire.words(_of_holder(answer))
+
+    async def guidance(self, meeting_id: UUID, token: int) -> str | None:
+        """Raises as `speakers` does."""
+        return wire.guidance(_of_holder(await self.call("worker_guidance_v1", p_meeting_id=meeting_id, p_token=token)))
 
     async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer:
         """`draining`, `resumed`, or `gone` for a worker that never registered. Lasts until it is taken back."""

@@ -129,6 +129,11 @@ def words(answer: Json) -> tuple[str, ...]:
     return tuple(answer["words"])
 
 
+def guidance(answer: Json) -> str | None:
+    text = answer["text"]
+    return None if text is None else str(text)
+
+
 def meeting(row: Json) -> Meeting:
     return known_fields(Meeting, row)
 
@@ -140,8 +145,12 @@ def meeting_detail(row: Json) -> MeetingDetail:
         meeting=meeting(row["meeting"]),
         segments=tuple(_segment(segment) for segment in row["segments"]),
         speakers=tuple(known_fields(MeetingSpeaker, speaker) for speaker in row["speakers"]),
-        summary=None if summary is None else known_fields(MeetingSummary, summary),
+        summary=None if summary is None else _summary(summary),
     )
+
+
+def _summary(row: Json) -> MeetingSummary:
+    return known_fields(MeetingSummary, {**row, "is_edited": row["edited_at"] is not None})
 
 
 def _segment(row: Json) -> TranscriptSegment:

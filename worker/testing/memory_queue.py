@@ -134,17 +134,24 @@ class MemoryQueue:
         if wanted == "cancelled" and was in ("pending", "processing"):
             self.cancel(meeting_id)
         elif wanted == "pending" and was in ("failed", "cancelled", "completed"):
-            if self.num_edited(meeting_id):
-                raise SupabaseQueryError(self.edited_sentence(meeting_id))
+            if (refusal := self.edits_sentence(meeting_id)) is not None:
+                raise SupabaseQueryError(refusal)
             self.requeue(meeting_id)
         else:
             raise SupabaseQueryError(f"The status of a meeting cannot be changed from {was} to {wanted} by hand.")
 
-    def edited_sentence(self, meeting_id: UUID) -> str:
-        return (
-            f"{self.num_edited(meeting_id)} passages of this transcript were corrected by hand and would be lost. "
-            "To transcribe again all the same, use the retry command with --replace-edits."
-        )
+    def edits_sentence(self, meeting_id: UUID) -> str | None:
+        """Why a meeting is not transcribed again just so; None when nobody corrected anything."""
+        num_edited, is_summary_edited = self.num_edited(meeting_id), self.meetings[meeting_id].is_summary_edited
+        if not num_edited and not is_summary_edited:
+            return None
+        passages = f"{num_edited} passages of this transcript"
+        if is_summary_edited:
+            what = f"{passages} and its summary were" if num_edited else "The summary of this meeting was"
+            what += " corrected by hand and would be replaced."
+        else:
+            what = f"{passages} were corrected by hand and would be lost."
+        return f"{what} To transcribe again all the same, use the retry command with --replace-edits."
 
     # --- claim -------------------------------------------------------------------------------------------------------
 

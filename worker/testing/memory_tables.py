@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 from worker.models import (
@@ -104,17 +105,50 @@ class Segment:
     is_edited: bool = False
 
 
+class PastSummary(NamedTuple):
+    version: int
+    overview: str
+    replaced_by: str
+
+
 @dataclass
 class MeetingRow:
     value: Meeting
     segments: list[Segment] = field(default_factory=list)
     summary: MeetingSummary | None = None
-    past_summaries: list[MeetingSummary] = field(default_factory=list)
+    summary_version: int = 0
+    past_summaries: list[PastSummary] = field(default_factory=list)
 
-    def replace_summary(self, summary: MeetingSummary | None) -> None:
-        if self.summary is not None:
-            self.past_summaries.append(self.summary)
-        self.summary = summary
+    @property
+    def is_summary_edited(self) -> bool:
+        return self.summary is not None and self.summary.is_edited
+
+    def _next_version(self) -> int:
+        return 1 + max(self.summary_version, *(past.version for past in self.past_summaries), 0)
+
+    def _keep_summary(self, by: str) -> None:
+        """Whoever keeps a version first says who replaced it."""
+        kept = {past.version for past in self.past_summaries}
+        if self.summary is not None and self.summary_version not in kept:
+            self.past_summaries.append(PastSummary(self.summary_version, self.summary.overview, by))
+
+    def edit_summary(self, corrected: MeetingSummary, by: str) -> None:
+        self._keep_summary(by)
+        self.summary_version = self._next_version()
+        self.summary = corrected.model_copy(update={"is_edited": True})
+
+    def release_summary(self, by: str) -> None:
+        """A corrected one, kept as a version, may be replaced from now on."""
+        if self.summary is not None and self.summary.is_edited:
+            self._keep_summary(by)
+            self.summary = self.summary.model_copy(update={"is_edited": False})
+
+    def replace_summary(self, summary: MeetingSummary | None, by: str) -> None:
+        self._keep_summary(by)
+        self.summary = None
+        if summary is not None:
+            self.summary_version = self._next_version()
+            self.summary = summary.model_copy(update={"warnings": ()})
 
     def set(self, **columns: object) -> None:
         self.value = self.value.model_copy(update=columns)

@@ -23,7 +23,6 @@ from worker.models import (
     Meeting,
     MeetingDetail,
     MeetingStatus,
-    MeetingSummary,
     NewMeeting,
     ProcessingResult,
     Registration,
@@ -34,19 +33,17 @@ from worker.models import (
     WriteAnswer,
 )
 from worker.ports import Clock
-from worker.testing.memory_edits import TableEdits
 from worker.testing.memory_queue import ENDED, MemoryQueue
 from worker.testing.memory_summaries import MemorySummaries
 from worker.testing.memory_tables import Job, MeetingRow, QueueLimits, Segment, Worker, moment, rounded_progress
 from worker.testing.memory_vocabulary import MemoryVocabulary
 
 
-class MemoryStore(TableEdits):
+class MemoryStore(MemorySummaries):
     """ports.Store without a database. Every call is atomic: none of them awaits anything."""
 
     def __init__(self, clock: Clock, limits: QueueLimits | None = None) -> None:
         super().__init__(MemoryQueue(clock, limits or QueueLimits()))
-        self._summaries = MemorySummaries()
         self._vocabulary = MemoryVocabulary()
 
     # --- workers -----------------------------------------------------------------------------------------------------
@@ -186,7 +183,7 @@ class MemoryStore(TableEdits):
         self.write_voices(meeting_id, result.speakers, queue.jobs[meeting_id].worker_id)
         row = queue.meetings[meeting_id]
         row.segments = [Segment(segment) for segment in result.segments]
-        row.replace_summary(result.summary)
+        row.replace_summary(result.summary, f"worker:{queue.jobs[meeting_id].worker_id}")
         queue.end_attempt(token, "completed", stage=queue.attempts[token].stage)
         queue.close(queue.jobs[meeting_id], "completed")
         self._write_result(meeting_id, result)
@@ -228,7 +225,7 @@ class MemoryStore(TableEdits):
 
     async def guidance(self, meeting_id: UUID, token: int) -> str | None:
         self._insist_on_holder(meeting_id, token)
-        return self._summaries.guidance_for_meeting_of(self.queue.meetings[meeting_id].value.user_id)
+        return self.guidance_for_meeting_of(self.queue.meetings[meeting_id].value.user_id)
 
     async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
         self._insist_on_holder(meeting_id, token)
@@ -263,10 +260,12 @@ class MemoryStore(TableEdits):
             return WriteAnswer(
                 outcome="refused", message="A worker is processing the meeting. Cancel it first to start it anew."
             )
-        if self.queue.num_edited(meeting_id) and not replace_edits:
-            return WriteAnswer(outcome="refused", message=self.queue.edited_sentence(meeting_id))
+        refusal = self.queue.edits_sentence(meeting_id)
+        if refusal is not None and not replace_edits:
+            return WriteAnswer(outcome="refused", message=refusal)
         for segment in row.segments:
             segment.is_edited = False
+        row.release_summary("table")
         self.queue.requeue(meeting_id)
         return WriteAnswer(outcome="pending")
 
@@ -293,14 +292,6 @@ class MemoryStore(TableEdits):
             speakers=self.queue.voices.of_meeting(meeting_id),
             summary=row.summary,
         )
-
-    async def write_summary(
-        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
-    ) -> WriteAnswer:
-        return self._summaries.write(self.queue.meetings.get(meeting_id), summary, replace_edits=replace_edits)
-
-    async def set_guidance(self, text: str | None, user_id: UUID | None = None) -> WriteAnswer:
-        return self._summaries.set_guidance(text, user_id)
 
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
         return self._vocabulary.of(user_id)
