@@ -18,6 +18,7 @@ from worker import app_doctor_plan as plan
 from worker import app_doctor_project as project
 from worker.app_doctor_check import Check, Lines, State, guarded, guarded_sync, in_order
 from worker.app_doctor_diarizer import diarizer_check
+from worker.app_doctor_summary import summary_check
 from worker.config import ADMIN_VARIABLES, VARIABLES, Need, Settings, load_settings
 from worker.exceptions import ConfigurationError
 
@@ -65,6 +66,9 @@ def _looks(
     async def model() -> Lines:
         return await engine.model_check(await asyncio.to_thread(with_model), environ)
 
+    async def summary() -> Lines:
+        return await summary_check(settings)
+
     def with_model() -> Settings:
         return plan.settings_with_model(settings, environ, senses)
 
@@ -72,6 +76,7 @@ def _looks(
         guarded("clock", clock),
         guarded("database", database_and_storage),
         guarded("model", model),
+        guarded("summary", summary),
         guarded_sync("key", lambda: project.key_checks(settings, time.time())),
         guarded_sync("temp_space", lambda: pc.temp_space_check(settings, senses)),
         guarded_sync("model_space", lambda: engine.model_space_check(with_model(), senses)),

@@ -62,6 +62,10 @@ CHECKS: dict[str, tuple[str, str]] = {
         "`models pull pyannote` where `HF_TOKEN` is set, `models pull --from-lab`, or `DIARIZER=bundled`",
     ),
     "hf_token": ("whether `HF_TOKEN` looks like one; only pyannote asks for it", "copy `HF_TOKEN` anew, or remove it"),
+    "summary": (
+        "where `SUMMARY_LLM_URL` is set: whether the endpoint answers and has the model",
+        "`SUMMARY_LLM_URL`, `SUMMARY_LLM_MODEL`, `SUMMARY_LLM_KEY`; or start the endpoint",
+    ),
     "telemetry": ("that the libraries report to nobody", "update the worker"),
     "unit": ("under systemd: whether the service starts with the PC", "`systemctl enable --now pc-worker@NAME`"),
 }

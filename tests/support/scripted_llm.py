@@ -39,6 +39,11 @@ class Exchange(BaseHTTPRequestHandler):
             llm.paths.append(self.path)
         llm.script[min(number, len(llm.script) - 1)](self)
 
+    def do_GET(self) -> None:
+        with self.server.llm.lock:
+            self.server.llm.paths.append(self.path)
+        self.server.llm.script[0](self)
+
     def send(self, status: int, body: bytes, *, kind: str = "application/json", **headers: str) -> None:
         self.send_response(status)
         for name, value in {"content-type": kind, "content-length": str(len(body)), **headers}.items():
@@ -59,7 +64,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class ScriptedLlm:
-    """Within `with`. `questions`, `headers` and `paths` are those of the requests so far."""
+    """Within `with`. `questions`, `headers` and `paths` are of the requests so far; a GET gets the first reply."""
 
     def __init__(self, *script: Reply, certificate_in: Path | None = None) -> None:
         self.script: Sequence[Reply] = script
@@ -160,6 +165,12 @@ def breaks_off(exchange: Exchange) -> None:
 def floods(exchange: Exchange) -> None:
     """More bytes than an answer has."""
     exchange.send(200, b" " * (5 * 2**20))
+
+
+def has(*names: str) -> Reply:
+    """The list of its models."""
+    models = [{"id": name, "object": "model"} for name in names]
+    return lambda exchange: exchange.send(200, json.dumps({"object": "list", "data": models}).encode())
 
 
 # --- what it was asked -------------------------------------------------------------------------------------------

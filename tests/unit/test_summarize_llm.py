@@ -235,7 +235,7 @@ def test_an_answer_that_was_cut_off_is_asked_for_in_halves() -> None:
 
 
 def test_one_endless_segment_is_cut_into_lines_of_the_same_number() -> None:
-    endless = segment(7, " ".join(f"word{i}" for i in range(3000)))
+    endless = segment(7, " ".join(f"word{i}" for i in range(700)))
     with ScriptedLlm(thinks(honest)) as llm:
         summary = summarized(llm, (endless,), context_tokens=2048)
     assert summary.key_points[0].segments == (7,)

@@ -12,6 +12,7 @@ import logging
 import re
 import ssl
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -97,6 +98,14 @@ class _Completion(_Envelope):
     choices: tuple[_Choice, ...]
 
 
+class _Model(_Envelope):
+    id: str
+
+
+class _Models(_Envelope):
+    data: tuple[_Model, ...]
+
+
 class LlmClient:
     """
     One endpoint and model, within `async with`.
@@ -129,11 +138,14 @@ class LlmClient:
 
         Raises LlmError; TooLongError when question or answer do not fit.
         """
+        create = self._client.chat.completions.with_streaming_response.create
         dialect: Dialect | None = self.dialect
         while dialect:
             try:
                 async with self._free, asyncio.timeout(self._timeout_s):
-                    body = await self._body(messages, dialect.arguments(max_tokens))
+                    body = await _body(
+                        create(model=self._model, messages=messages, stream=False, **dialect.arguments(max_tokens))  # type: ignore[arg-type]  # plain dicts are what goes out
+                    )
             except TimeoutError:
                 raise LlmError("timeout") from None
             except _DialectError as error:
@@ -143,25 +155,41 @@ class LlmClient:
                 return _content_of(body)
         raise LlmError("rejected")
 
-    async def _body(self, messages: list[Message], arguments: dict[str, Any]) -> bytes:
-        import httpx
-        import openai
+    async def models(self) -> tuple[str, ...]:
+        """
+        The names of what the endpoint has.
 
-        body = bytearray()
-        create = self._client.chat.completions.with_streaming_response.create
+        Raises LlmError; `model_missing` where it keeps no list.
+        """
         try:
-            async with create(model=self._model, messages=messages, stream=False, **arguments) as response:  # type: ignore[arg-type]  # plain dicts are what goes out
-                async for part in response.iter_bytes():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise LlmError("not_an_api")
-        except openai.APIStatusError as error:
-            raise _of_status(error) from None
-        except (openai.APIConnectionError, httpx.HTTPError) as error:
-            raise LlmError(_cause_of_connection(error)) from None
-        except openai.OpenAIError:
+            async with asyncio.timeout(self._timeout_s):
+                body = await _body(self._client.models.with_streaming_response.list())
+            return tuple(model.id for model in _Models.model_validate_json(body).data)
+        except TimeoutError:
+            raise LlmError("timeout") from None
+        except (ValidationError, _DialectError):
             raise LlmError("not_an_api") from None
-        return bytes(body)
+
+
+async def _body(answer: AbstractAsyncContextManager[Any]) -> bytes:
+    """All bytes of an answer, if they are not too many."""
+    import httpx
+    import openai
+
+    body = bytearray()
+    try:
+        async with answer as response:
+            async for part in response.iter_bytes():
+                body += part
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise LlmError("not_an_api")
+    except openai.APIStatusError as error:
+        raise _of_status(error) from None
+    except (openai.APIConnectionError, httpx.HTTPError) as error:
+        raise LlmError(_cause_of_connection(error)) from None
+    except openai.OpenAIError:
+        raise LlmError("not_an_api") from None
+    return bytes(body)
 
 
 class _DialectError(Exception):
