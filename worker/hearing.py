@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.models import AudioMetadata, Diarization, Stage, Transcript
+from worker.channels import DIARIZER, channel_segments
+from worker.hearing_channels import hear_channels
+from worker.models import AudioMetadata, Diarization, Stage, Transcript, TranscriptSegment
 from worker.ports import Engine
 from worker.stage_run import StageRun
+from worker.turns import assign_speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +19,17 @@ class Heard:
     transcript: Transcript
     voices: Diarization | None
 
+    def turn_segments(self) -> tuple[TranscriptSegment, ...]:
+        """Each word under its speaker: whose voice it is, or whose channel."""
+        if self.voices is not None and self.voices.diarizer == DIARIZER:
+            return channel_segments(self.transcript.words)
+        return assign_speakers(self.transcript.words, self.voices)
+
 
 async def hear(run: StageRun, engine: Engine, audio: AudioMetadata, hotwords: str | None) -> Heard:
     """Transcribe, align, diarize: the stages that hold an engine."""
+    if audio.channels_apart:
+        return Heard(*await hear_channels(run, engine, audio, hotwords))
     meeting, wav = run.claim.meeting, run.folder.wav
     written = await run.kept(
         Stage.TRANSCRIBE,

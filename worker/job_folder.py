@@ -4,8 +4,8 @@ The job folder: what one meeting needs on this PC, and what its finished stages 
     AUDIO_TEMP_DIR/<meeting id>/     mode 0700
         lock                         held (flock) by the process that works here
         source                       the recording as it was fetched
-        audio.wav                    16 kHz mono
-        <stage>.json                 {"key": ..., "value": ...}, written atomically
+        audio.wav                    16 kHz mono; audio-1.wav, audio-2.wav where each channel is one person's
+        <stage>.json                 {"key": ..., "value": ...}, written atomically; <stage>-1.json of one channel
         result.json                  {"meeting_id", "token", "result"}, fsynced before commit, replayed at start
 
 A value is reused only when its key is equal: the key is a hash of the recording and of everything else that the stage
@@ -29,7 +29,7 @@ from uuid import UUID
 from pydantic import BaseModel, ValidationError
 
 from worker.exceptions import DiskFullError
-from worker.models import ProcessingResult, Stage, StageCost
+from worker.models import ProcessingResult, StageCost
 
 V = TypeVar("V", bound=BaseModel)
 
@@ -63,8 +63,11 @@ class JobFolder:
     def wav(self) -> Path:
         return self.path / "audio.wav"
 
-    def load(self, stage: Stage, key: str, kind: type[V]) -> tuple[V, StageCost] | None:
-        """The stage's value from an earlier attempt with what it cost, if it was made from the same things."""
+    def load(self, stage: str, key: str, kind: type[V]) -> tuple[V, StageCost] | None:
+        """
+        The stage's value from an earlier attempt with what it cost, if it was made from the same things. Channels of
+        their own are told by a number behind the stage.
+        """
         try:
             kept = json.loads((self.path / f"{stage}.json").read_bytes())
             if kept["key"] != key:
@@ -73,7 +76,7 @@ class JobFolder:
         except (OSError, ValueError, KeyError, TypeError):  # pydantic's ValidationError is a ValueError
             return None
 
-    def save(self, stage: Stage, key: str, value: BaseModel, cost: StageCost) -> None:
+    def save(self, stage: str, key: str, value: BaseModel, cost: StageCost) -> None:
         content = {"key": key, "value": value.model_dump(mode="json"), "cost": cost.model_dump(mode="json")}
         self._write(f"{stage}.json", content, durable=False)
 

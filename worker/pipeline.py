@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from worker.channels import wished_channels
 from worker.exceptions import AudioMissingError, DeadlineExceededError
 from worker.hearing import Heard, hear
 from worker.hotwords import with_vocabulary
@@ -26,7 +27,6 @@ from worker.models import (
 from worker.ports import Clock, Fetcher, Observer, Report, Stages, Storage
 from worker.results import result_of
 from worker.stage_run import StageRun
-from worker.turns import assign_speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Pipeline:
         return f"{stat.st_size}-{stat.st_mtime_ns}"
 
     async def _decode(self, run: StageRun, source: str) -> AudioMetadata:
-        folder, channels = run.folder, run.claim.meeting.channels
+        folder, channels = run.folder, wished_channels(run.claim.meeting)
         return await run.kept(
             Stage.DECODE,
             AudioMetadata,
@@ -123,7 +123,7 @@ class Pipeline:
 
     async def _turns(self, run: StageRun, heard: Heard) -> tuple[TranscriptSegment, ...]:
         async def work(_report: Report) -> tuple[TranscriptSegment, ...]:
-            return await asyncio.to_thread(assign_speakers, heard.transcript.words, heard.voices)
+            return await asyncio.to_thread(heard.turn_segments)
 
         return await run.timed(Stage.TURNS, work)
 

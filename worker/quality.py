@@ -38,6 +38,9 @@ def quality_of(
         segments: made from the two others.
     """
     overlaps = _overlaps(diarization.turns) if diarization else None
+    passages: dict[int | None, list[Passage]] = {}
+    for passage in transcript.passages:
+        passages.setdefault(passage.channel, []).append(passage)
     return Quality(
         doubtful_share=_doubtful_share(transcript.passages),
         num_decoded_again=sum(passage.other_text is not None for passage in transcript.passages),
@@ -46,8 +49,14 @@ def quality_of(
         speakers=_speaker_count(diarization),
         overlap_share=_overlap_share(diarization.turns, overlaps) if diarization and overlaps is not None else None,
         text_over_silence_share=_over_silence_share(transcript, diarization),
-        segments=tuple(_segment_quality(segment, transcript.passages, overlaps) for segment in segments),
+        segments=tuple(
+            _segment_quality(segment, passages.get(_channel_of(segment), []), overlaps) for segment in segments
+        ),
     )
+
+
+def _channel_of(segment: TranscriptSegment) -> int | None:
+    return segment.words[0].channel if segment.words else None
 
 
 def _doubtful_share(passages: Sequence[Passage]) -> float | None:

@@ -51,6 +51,7 @@ def result_of(
         result={
             "worker_version": __version__,
             **_engines(transcript, voices),
+            "channels_apart": audio.channels_apart,
             "turns": [(t.label, round(t.start_s, 3), round(t.end_s, 3)) for t in voices.turns] if voices else [],
             "stage_seconds": {stage.value: cost.seconds for stage, cost in costs.items()},
             "stage_rtf": {stage.value: round(cost.seconds / audio.duration_s, 5) for stage, cost in costs.items()},

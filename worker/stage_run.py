@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from worker import events
 from worker.exceptions import Disposition, FailureKind, PCWorkerException
 from worker.job_folder import JobFolder, value_key
-from worker.models import Claim, ResultWarning, Stage, StageCost, StageUsage
-from worker.ports import Clock, Observer, Report
+from worker.models import AudioMetadata, Claim, ResultWarning, Stage, StageCost, StageUsage
+from worker.ports import Clock, Observer, Report, channel_paths
 
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
@@ -59,7 +59,7 @@ class StageRun:
         """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
         key = value_key(self.settings_key.get(stage), *depends_on)
         kept = await asyncio.to_thread(self.folder.load, stage, key, kind)
-        if kept is not None and (stage is not Stage.DECODE or self.folder.wav.is_file()):
+        if kept is not None and self._has_its_sound(kept[0]):
             self.observe(events.StageFinished(self.meeting_id, stage, 0.0, reused=True))
             self.reused.append(stage)
             value, self.costs[stage] = kept
@@ -67,6 +67,13 @@ class StageRun:
         value = await self.timed(stage, work, usage)
         await asyncio.to_thread(self.folder.save, stage, key, value, self.costs[stage])
         return value
+
+    def _has_its_sound(self, value: BaseModel) -> bool:
+        """What is known of a recording is nothing without the files that were written with it."""
+        if not isinstance(value, AudioMetadata):
+            return True
+        channels = channel_paths(self.folder.wav) if value.channels_apart else ()
+        return all(path.is_file() for path in (self.folder.wav, *channels))
 
     async def optional(
         self,

@@ -83,6 +83,7 @@ class Passage(Value):
     doubts: tuple[str, ...] = Field(default=(), description="'low_confidence', 'repetition', 'over_silence'")
     decoding: str = Field(default="batched", description="whose text was kept: 'batched' or 'sequential'")
     other_text: str | None = Field(default=None, description="what the other decoding wrote")
+    channel: int | None = Field(default=None, description="as of a word")
 
 
 class LanguageWindow(Value):

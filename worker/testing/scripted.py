@@ -35,7 +35,7 @@ from worker.models import (
     Value,
     Word,
 )
-from worker.ports import Report
+from worker.ports import Report, channel_paths
 
 POLL_S = 0.005
 
@@ -77,6 +77,8 @@ class Script(Value):
     language: str = "en"
 
 
+    channels_apart: bool = False  # `decode` gives a file per channel, whose "<stage>-1" and "<stage>-2" are its scripts
+    channel_speech_s: tuple[float, float] = (2.0, 2.0)
 class Scripted:
     """Reads the script of a stage and acts it."""
 
@@ -183,22 +185,32 @@ class ScriptedDecoder(Scripted):
     """Copies the recording as it is. `duration_s` is that of the default words."""
 
     def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
-        self._act("decode", report, source)
+        script = self._act("decode", report, source)
         shutil.copyfile(source, target)
         size_bytes = source.stat().st_size
         return AudioMetadata(
+        if script.channels_apart:
+            for number, path in enumerate(channel_paths(target), 1):
+                path.write_text(json.dumps(scripts_of_channel(source, number)))
             sha256="0" * 64,
             size_bytes=size_bytes,
             container="script",
             codec="json",
             rate_hz=16_000,
-            num_channels=1,
+            num_channels=2 if script.channels_apart else 1,
             duration_s=4.0,
         )
 
+            channels_apart=script.channels_apart,
+            channel_speech_s=script.channel_speech_s if script.channels_apart else (),
 
 class ScriptedTranscriber(Scripted):
     def transcribe(
+def scripts_of_channel(recording: Path, number: int) -> dict[str, Any]:
+    scripts, ending = scripts_in(recording), f"-{number}"
+    return scripts | {name.removesuffix(ending): scripts[name] for name in scripts if name.endswith(ending)}
+
+
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
     ) -> Transcript:
         script = self._act("transcribe", report, audio)
