@@ -75,10 +75,10 @@ class Script(Value):
     words: tuple[Word, ...] = DEFAULT_WORDS
     turns: tuple[SpeakerTurn, ...] = DEFAULT_TURNS
     language: str = "en"
-
-
     channels_apart: bool = False  # `decode` gives a file per channel, whose "<stage>-1" and "<stage>-2" are its scripts
     channel_speech_s: tuple[float, float] = (2.0, 2.0)
+
+
 class Scripted:
     """Reads the script of a stage and acts it."""
 
@@ -187,11 +187,11 @@ class ScriptedDecoder(Scripted):
     def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         script = self._act("decode", report, source)
         shutil.copyfile(source, target)
-        size_bytes = source.stat().st_size
-        return AudioMetadata(
         if script.channels_apart:
             for number, path in enumerate(channel_paths(target), 1):
                 path.write_text(json.dumps(scripts_of_channel(source, number)))
+        size_bytes = source.stat().st_size
+        return AudioMetadata(
             sha256="0" * 64,
             size_bytes=size_bytes,
             container="script",
@@ -199,18 +199,18 @@ class ScriptedDecoder(Scripted):
             rate_hz=16_000,
             num_channels=2 if script.channels_apart else 1,
             duration_s=4.0,
-        )
-
             channels_apart=script.channels_apart,
             channel_speech_s=script.channel_speech_s if script.channels_apart else (),
+        )
 
-class ScriptedTranscriber(Scripted):
-    def transcribe(
+
 def scripts_of_channel(recording: Path, number: int) -> dict[str, Any]:
     scripts, ending = scripts_in(recording), f"-{number}"
     return scripts | {name.removesuffix(ending): scripts[name] for name in scripts if name.endswith(ending)}
 
 
+class ScriptedTranscriber(Scripted):
+    def transcribe(
         self, audio: Path, *, language: str | None, prompt: str | None, hotwords: str | None, report: Report
     ) -> Transcript:
         script = self._act("transcribe", report, audio)
