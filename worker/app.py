@@ -83,11 +83,19 @@ def build_worker(
         grace_s=settings.shutdown_grace_seconds,
         keep_days=settings.keep_temp_days,
     )
-    limits = Limits(max_audio_bytes=settings.max_audio_bytes)
+    pipeline = Pipeline(
+        storage_of(settings),
+        web_of(settings),
+        stages,
+        observe,
+        clock,
+        Limits(max_audio_bytes=settings.max_audio_bytes),
+        identify_speakers=settings.identify_speakers,
+    )
     return PCWorker(
         info=info,
         store=store,
-        pipeline=Pipeline(storage_of(settings), web_of(settings), stages, observe, clock, limits),
+        pipeline=pipeline,
         temp_dir=settings.audio_temp_dir,
         observe=observe,
         clock=clock,

@@ -11,6 +11,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -18,9 +19,10 @@ from typing import TypeVar
 from worker import events
 from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError, from_code
 from worker.gates import Gates
-from worker.job import SETTLED, Job, JobRunner
+from worker.handover import SETTLED, hand_over, without_voices
+from worker.job import Job, JobRunner
 from worker.job_folder import JobFolder, KeptResult, abandoned_folders, is_older_than
-from worker.models import Claim, ClaimAnswer, Registration, Stage, Trouble, WorkerInfo, WriteAnswer
+from worker.models import Claim, ClaimAnswer, ProcessingResult, Registration, Stage, Trouble, WorkerInfo, WriteAnswer
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Gate, Observer, Store
 from worker.store_calls import StoreCalls, is_set_within
@@ -140,11 +142,19 @@ class PCWorker:
         return num_replayed
 
     async def _replay(self, folder: JobFolder, kept: KeptResult, *, once: bool) -> bool:
-        def complete() -> Awaitable[WriteAnswer]:
-            return self.store.complete(kept.meeting_id, kept.token, kept.result)
+        def complete(result: ProcessingResult) -> Awaitable[WriteAnswer | None]:
+            call = partial(self.store.complete, kept.meeting_id, kept.token, result)
+            return self._until_stopped("complete", call, once=once)
 
         try:
-            answer = await self._until_stopped("complete", complete, once=once)
+            answer = await hand_over(
+                folder,
+                kept if self._runner.pipeline.identify_speakers else without_voices(kept),
+                complete=complete,
+                left_within=self._calls.left_within,
+                observe=self.observe,
+                random=self.random,
+            )
         except PCWorkerException as error:
             folder.close()
             if error.disposition is Disposition.INFRASTRUCTURE:

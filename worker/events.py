@@ -126,6 +126,22 @@ class StageDegraded(MeetingEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakersIdentified(MeetingEvent):
+    """The voices of a meeting were held against the people whom its owner knows."""
+
+    num_identified: int
+    num_suggested: int
+    num_unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakersChanged(MeetingEvent):
+    """The people changed while the meeting was worked on, and its voices were matched again; the n-th time."""
+
+    num_rounds: int
+
+
+@dataclass(frozen=True, slots=True)
 class MeetingCompleted(MeetingEvent):
     """`outcome`: completed, or already_done when an earlier answer had been lost."""
 

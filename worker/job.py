@@ -8,22 +8,23 @@ neither a kill nor a database that is away can lose it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 from worker import events
 from worker.exceptions import PCWorkerException, SupabaseQueryError, WorkerStoppedError
+from worker.handover import SETTLED, hand_over
 from worker.job_folder import JobFolder, KeptResult, open_job_folder
-from worker.models import Beat, Claim, Failure, ProcessingResult, Stage, WriteAnswer
+from worker.models import Beat, Claim, Failure, KnownSpeakers, ProcessingResult, Stage, WriteAnswer
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Observer, Store
 from worker.retry import Drop, Fail, Release, verdict_of
 from worker.store_calls import StoreCalls
 
-SETTLED = frozenset({"completed", "already_done", "lost", "cancelled", "gone"})
-"""The answers to a result after which nothing is left to do. `stale_speakers` is none: nobody is recognised yet."""
+T = TypeVar("T")
 
 BEFORE_ENGINE_IS_FREE = frozenset({Stage.FETCH, Stage.DECODE, Stage.TRANSCRIBE, Stage.ALIGN, Stage.DIARIZE})
 """A meeting in one of these stages has the engine still before it, or occupies it."""
@@ -99,6 +100,7 @@ class JobRunner:
             self.pipeline,
             observe=lambda event: self._note(job, event),
             vocabulary=lambda _: self._vocabulary(job),
+            known_speakers=lambda _, models: self._known_speakers(job, models),
         )
         job.processing = asyncio.create_task(pipeline.process(job.claim, folder))
         if job.ending is not None:
@@ -113,12 +115,18 @@ class JobRunner:
 
     async def _vocabulary(self, job: Job) -> tuple[str, ...]:
         meeting_id, token = job.claim.meeting.id, job.claim.token
-        words = await self.calls.repeat(
-            "vocabulary", lambda: self.store.vocabulary(meeting_id, token), is_unwanted=lambda: job.is_unwanted
-        )
-        if words is None:  # the job is over for us; whoever ended it cancels this, at the latest now
+        return await self._ask(job, "vocabulary", lambda: self.store.vocabulary(meeting_id, token))
+
+    async def _known_speakers(self, job: Job, models: Sequence[str]) -> KnownSpeakers:
+        meeting_id, token = job.claim.meeting.id, job.claim.token
+        return await self._ask(job, "speakers", lambda: self.store.speakers(meeting_id, token, models))
+
+    async def _ask(self, job: Job, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        """What a stage has to know from the database, however long that is away."""
+        answer = await self.calls.repeat(name, call, is_unwanted=lambda: job.is_unwanted)
+        if answer is None:  # the job is over for us; whoever ended it cancels this, at the latest now
             raise WorkerStoppedError
-        return words
+        return answer
 
     async def _commit(self, job: Job, folder: JobFolder, result: ProcessingResult, started: float) -> bool:
         """First onto this disk, then into the database: from here on the work cannot be lost."""
@@ -126,9 +134,17 @@ class JobRunner:
         job.is_committing = True
         commit_started = self.clock.monotonic()
         self._note(job, events.StageStarted(meeting_id, Stage.COMMIT))
-        await asyncio.to_thread(folder.save_result, KeptResult(meeting_id=meeting_id, token=token, result=result))
+        kept = KeptResult(meeting_id=meeting_id, token=token, result=result)
+        await asyncio.to_thread(folder.save_result, kept)
         try:
-            answer = await self._insist(job, "complete", lambda: self.store.complete(meeting_id, token, result))
+            answer = await hand_over(
+                folder,
+                kept,
+                complete=lambda r: self._insist(job, "complete", lambda: self.store.complete(meeting_id, token, r)),
+                left_within=self.calls.left_within,
+                observe=self.observe,
+                random=self.random,
+            )
             if answer is not None and answer.outcome not in SETTLED:
                 raise SupabaseQueryError(f"The database answered {answer.outcome} to a result.")
         except PCWorkerException:

@@ -7,10 +7,12 @@ The stages of one meeting, in order, in one function. This is the only place tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from worker import events
 from worker.channels import wished_channels
 from worker.exceptions import AudioMissingError, DeadlineExceededError
 from worker.hearing import Heard, hear
@@ -19,6 +21,8 @@ from worker.job_folder import JobFolder
 from worker.models import (
     AudioMetadata,
     Claim,
+    KnownSpeakers,
+    MeetingSpeaker,
     MeetingSummary,
     ProcessingResult,
     Stage,
@@ -27,6 +31,8 @@ from worker.models import (
 from worker.ports import Clock, Fetcher, Observer, Report, Stages, Storage
 from worker.results import result_of
 from worker.stage_run import StageRun
+from worker.turns import meeting_speakers
+from worker.voiceprints import comparable_models, identify, names_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +57,37 @@ async def no_guidance(_claim: Claim) -> str | None:
     return None
 
 
+async def nobody_known(_claim: Claim, _models: Sequence[str]) -> KnownSpeakers | None:
+    """Of a pipeline that has no queue behind it."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """The voices of a meeting, and among whom they were looked for; `known` is None where nobody looked."""
+
+    speakers: tuple[MeetingSpeaker, ...]
+    known: KnownSpeakers | None = None
+
+    @property
+    def names(self) -> dict[str, str]:
+        return names_of(self.speakers, self.known)
+
+    @property
+    def version(self) -> int | None:
+        return self.known.version if self.known else None
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """
-    The ports that the stages need; the same for every meeting. `vocabulary`: names and terms that may occur in a
-    meeting, besides its own hotwords. `guidance`: what its owner wants of a summary.
+    The ports that the stages need; the same for every meeting.
+
+    Attributes:
+        identify_speakers: False: no voice is compared, and what voices sound like stays in the engine.
+        vocabulary: names and terms that may occur in a meeting, besides its own hotwords.
+        guidance: what its owner wants of a summary.
+        known_speakers: whom its owner knows, described by one of these models.
     """
 
     storage: Storage
@@ -64,8 +96,10 @@ class Pipeline:
     observe: Observer
     clock: Clock
     limits: Limits
+    identify_speakers: bool = True
     vocabulary: Callable[[Claim], Awaitable[tuple[str, ...]]] = no_vocabulary
     guidance: Callable[[Claim], Awaitable[str | None]] = no_guidance
+    known_speakers: Callable[[Claim, Sequence[str]], Awaitable[KnownSpeakers | None]] = nobody_known
 
     async def process(self, claim: Claim, folder: JobFolder) -> ProcessingResult:
         """
@@ -73,7 +107,8 @@ class Pipeline:
 
         Raises whatever ended the attempt; the values of finished stages stay in the folder for the next one.
         """
-        run = StageRun(claim, folder, self.observe, self.clock, self.stages.settings_key())
+        settings_key = self.stages.settings_key()
+        run = StageRun(claim, folder, self.observe, self.clock, settings_key, keeps_voices=self.identify_speakers)
 
         # before the long stages, while the database that gave the claim is there, and the engine is not held for it
         hotwords = with_vocabulary(claim.meeting.hotwords, await self.vocabulary(claim))
@@ -83,12 +118,15 @@ class Pipeline:
         async with self.stages.engine() as engine, _deadline(self.limits.deadline_for(audio.duration_s)):
             heard = await hear(run, engine, audio, hotwords)
         segments = await self._turns(run, heard)
-        summary = await self._summarize(run, heard, segments, guidance)
+        identified = await self._identify(run, meeting_speakers(segments, heard.voices))
+        summary = await self._summarize(run, heard, segments, identified.names, guidance)
         return result_of(
             audio=audio,
             transcript=heard.transcript,
             voices=heard.voices,
             segments=segments,
+            speakers=identified.speakers,
+            speakers_version=identified.version,
             summary=summary,
             costs=run.costs,
             reused=run.reused,
@@ -127,15 +165,39 @@ class Pipeline:
 
         return await run.timed(Stage.TURNS, work)
 
+    async def _identify(self, run: StageRun, voices: tuple[MeetingSpeaker, ...]) -> Identified:
+        """No failure of the comparison costs the transcript; a database that is away is waited for."""
+        if not self.identify_speakers:
+            return Identified(voices)
+
+        async def work(_report: Report) -> Identified:
+            models = comparable_models(voices)
+            known = await self.known_speakers(run.claim, models) if models else None
+            return Identified(await asyncio.to_thread(identify, voices, known), known)
+
+        identified = await run.timed(Stage.IDENTIFY, work)
+        outcomes = Counter(voice.match.outcome for voice in identified.speakers if voice.match)
+        self.observe(
+            events.SpeakersIdentified(
+                run.meeting_id, outcomes["identified"], outcomes["suggested"], outcomes["unknown"]
+            )
+        )
+        return identified
+
     async def _summarize(
-        self, run: StageRun, heard: Heard, segments: tuple[TranscriptSegment, ...], guidance: str | None
+        self,
+        run: StageRun,
+        heard: Heard,
+        segments: tuple[TranscriptSegment, ...],
+        names: dict[str, str],
+        guidance: str | None,
     ) -> MeetingSummary | None:
-        language = heard.transcript.language
+        language, stages = heard.transcript.language, self.stages
         return await run.optional(
             Stage.SUMMARIZE,
             MeetingSummary,
-            (language, guidance, [segment.model_dump_json() for segment in segments]),
-            lambda report: self.stages.summarize(segments, language=language, report=report, guidance=guidance),
+            (language, names, guidance, [segment.model_dump_json() for segment in segments]),
+            lambda report: stages.summarize(segments, language=language, report=report, names=names, guidance=guidance),
             usage=self.stages.usage,
         )
 

@@ -9,6 +9,7 @@ from worker import __version__
 from worker.models import (
     AudioMetadata,
     Diarization,
+    MeetingSpeaker,
     MeetingSummary,
     ProcessingResult,
     ResultWarning,
@@ -19,7 +20,6 @@ from worker.models import (
 )
 from worker.quality import quality_of
 from worker.speaking import speaking_shares
-from worker.turns import meeting_speakers
 
 
 def result_of(
@@ -28,6 +28,8 @@ def result_of(
     transcript: Transcript,
     voices: Diarization | None,
     segments: tuple[TranscriptSegment, ...],
+    speakers: tuple[MeetingSpeaker, ...],
+    speakers_version: int | None,
     summary: MeetingSummary | None,
     costs: Mapping[Stage, StageCost],
     reused: Sequence[Stage],
@@ -35,13 +37,15 @@ def result_of(
 ) -> ProcessingResult:
     """
     Args:
+        speakers: the voices, with whom they were identified as; None for `speakers_version` where nobody tried.
         costs: by stage, in the attempt that did it.
         reused: the stages whose values an earlier attempt left here.
         warnings: of the stages that failed and could be done without; those of the values are added before them.
     """
     return ProcessingResult(
         segments=segments,
-        speakers=meeting_speakers(segments, voices),
+        speakers=speakers,
+        speakers_version=speakers_version,
         summary=summary,
         language=transcript.language,
         duration_s=audio.duration_s,

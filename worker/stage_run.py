@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from worker import events
 from worker.exceptions import Disposition, FailureKind, PCWorkerException
 from worker.job_folder import JobFolder, value_key
-from worker.models import AudioMetadata, Claim, ResultWarning, Stage, StageCost, StageUsage
+from worker.models import AudioMetadata, Claim, Diarization, ResultWarning, Stage, StageCost, StageUsage
 from worker.ports import Clock, Observer, Report, channel_paths
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class StageRun:
 
     Attributes:
         settings_key: for each stage name, what its value depends on besides what the caller names.
+        keeps_voices: False where no voice may outlive its meeting: then none is described anywhere from here on.
     """
 
     claim: Claim
@@ -39,6 +40,7 @@ class StageRun:
     observe: Observer
     clock: Clock
     settings_key: Mapping[str, str]
+    keeps_voices: bool = True
     costs: dict[Stage, StageCost] = field(default_factory=dict)
     reused: list[Stage] = field(default_factory=list)
     warnings: list[ResultWarning] = field(default_factory=list)
@@ -59,14 +61,18 @@ class StageRun:
         """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
         key = value_key(self.settings_key.get(stage), *depends_on)
         kept = await asyncio.to_thread(self.folder.load, stage, key, kind)
-        if kept is not None and self._has_its_sound(kept[0]):
+        if kept is not None and not self._has_its_sound(kept[0]):
+            kept = None
+        if kept is not None:
             self.observe(events.StageFinished(self.meeting_id, stage, 0.0, reused=True))
             self.reused.append(stage)
             value, self.costs[stage] = kept
-            return value
-        value = await self.timed(stage, work, usage)
-        await asyncio.to_thread(self.folder.save, stage, key, value, self.costs[stage])
-        return value
+        else:
+            value = await self.timed(stage, work, usage)
+        allowed = value if self.keeps_voices else _without_voices(value)
+        if kept is None or allowed is not value:
+            await asyncio.to_thread(self.folder.save, stage, key, allowed, self.costs[stage])
+        return allowed
 
     def _has_its_sound(self, value: BaseModel) -> bool:
         """What is known of a recording is nothing without the files that were written with it."""
@@ -112,6 +118,13 @@ class StageRun:
         self.costs[stage] = StageCost(seconds=round(seconds, 3), **used.model_dump())
         self.observe(events.StageFinished(self.meeting_id, stage, seconds))
         return value
+
+
+def _without_voices(value: V) -> V:
+    """A diarization without what its voices sound like; anything else as it is."""
+    if isinstance(value, Diarization) and value.embeddings:
+        return value.model_copy(update={"embeddings": ()})
+    return value
 
 
 _SORRY = {

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from operator import mul
 from uuid import UUID
 
-from worker.models import KnownSpeakers, MeetingSpeaker, SpeakerEmbedding, VoiceMatch
+from worker.models import KnownSpeakers, MeetingSpeaker, ProcessingResult, SpeakerEmbedding, VoiceMatch
 
 MIN_SPEECH_S = 2.0
 """Of clean speech, on both sides: with one second the same voice scores 0.81 in the mean, which is no proof."""
@@ -95,28 +95,47 @@ def identify(
     The voices in their order, each with its `match`, and with `speaker_id` or `suggested_id` where that says so; what
     an earlier call said is forgotten. Neither the order of the voices nor that of the people matters.
 
+    A vector that is no description (zero, NaN, of another length than it says) is left out of the voice: it must not
+    cost the transcript when a database refuses it.
+
     Args:
-        known: None is nobody. Vectors that are no description (zero, NaN, of another length) count as absent.
+        known: None is nobody.
         thresholds: by model, the one that says more first.
     """
     people = {person.id: _prints(person.embeddings, thresholds) for person in (known.speakers if known else ())}
-    heard = [_prints(voice.embeddings, thresholds) for voice in voices]
-    likenesses = [_likenesses(prints, people, thresholds) for prints in heard]
-    nearest_voice = _nearest_voices(voices, likenesses)
-    return tuple(
-        _matched(
-            voice, _match(found, thresholds, is_mutual=bool(found) and nearest_voice[found[0].speaker_id] is voice)
-        )
-        if prints
-        else _matched(voice, VoiceMatch(outcome="unknown", reason=_why_not_comparable(voice, thresholds)))
-        for voice, prints, found in zip(voices, heard, likenesses, strict=True)
+    described = [_described(voice) for voice in voices]
+    likenesses = [_likenesses(_prints(voice.embeddings, thresholds), people, thresholds) for voice in described]
+    nearest = _nearest_voices(described, likenesses)
+    matches = (
+        _match(found, thresholds, is_mutual=nearest[found[0].speaker_id] == voice.label)
+        if found
+        else VoiceMatch(outcome="unknown", reason=_why_not_comparable(voice, thresholds))
+        for voice, found in zip(described, likenesses, strict=True)
     )
+    return tuple(_matched(voice, match) for voice, match in zip(described, matches, strict=True))
+
+
+def identify_again(
+    result: ProcessingResult, known: KnownSpeakers, thresholds: Mapping[str, Thresholds] = THRESHOLDS
+) -> ProcessingResult:
+    """The result of a meeting as it is among other people; only its speakers change."""
+    speakers = identify(result.speakers, known, thresholds)
+    return result.model_copy(update={"speakers": speakers, "speakers_version": known.version})
 
 
 def names_of(voices: Iterable[MeetingSpeaker], known: KnownSpeakers | None) -> dict[str, str]:
     """The names of those who were identified and have one, by label."""
     names = {person.id: person.name for person in (known.speakers if known else ()) if person.name}
     return {voice.label: names[voice.speaker_id] for voice in voices if voice.speaker_id in names}
+
+
+def _described(voice: MeetingSpeaker) -> MeetingSpeaker:
+    return voice.model_copy(update={"embeddings": tuple(filter(_is_description, voice.embeddings))})
+
+
+def _is_description(embedding: SpeakerEmbedding) -> bool:
+    has_direction = _unit(embedding.vector) is not None
+    return has_direction and len(embedding.vector) == embedding.dim and math.isfinite(embedding.speech_s)
 
 
 def _prints(embeddings: Iterable[SpeakerEmbedding], thresholds: Mapping[str, Thresholds]) -> _Prints:
@@ -158,24 +177,18 @@ def _score(ours: Iterable[_Vector], theirs: Sequence[_Vector]) -> float | None:
     return max(-1.0, min(1.0, max(cosines))) if cosines else None
 
 
-def _nearest_voices(
-    voices: Sequence[MeetingSpeaker], likenesses: Sequence[Sequence[_Likeness]]
-) -> dict[UUID, MeetingSpeaker]:
-    """For each person the voice of this meeting that comes nearest; ties by label."""
+def _nearest_voices(voices: Sequence[MeetingSpeaker], likenesses: Sequence[Sequence[_Likeness]]) -> dict[UUID, str]:
+    """For each person the label of the voice of this meeting that comes nearest; ties by label."""
     best: dict[UUID, tuple[float, str]] = {}
-    nearest: dict[UUID, MeetingSpeaker] = {}
     for voice, found in zip(voices, likenesses, strict=True):
         for likeness in found:
             rank = (-likeness.nearness, voice.label)
-            if likeness.speaker_id not in best or rank < best[likeness.speaker_id]:
-                best[likeness.speaker_id], nearest[likeness.speaker_id] = rank, voice
-    return nearest
+            best[likeness.speaker_id] = min(rank, best.get(likeness.speaker_id, rank))
+    return {speaker_id: label for speaker_id, (_, label) in best.items()}
 
 
 def _match(found: Sequence[_Likeness], thresholds: Mapping[str, Thresholds], *, is_mutual: bool) -> VoiceMatch:
     """What follows from how much a voice sounds like everybody, the nearest first."""
-    if not found:
-        return VoiceMatch(outcome="unknown", reason="nobody_known")
     best, runner_up = found[0], found[1] if len(found) > 1 else None
     limits = thresholds[best.model]
     runner_up_score = limits.score_at(runner_up.nearness) if runner_up else None
@@ -213,8 +226,7 @@ def _why_not_comparable(voice: MeetingSpeaker, thresholds: Mapping[str, Threshol
         return "no_voice"
     if models.isdisjoint(thresholds):
         return "no_thresholds"
-    speech_s = max(embedding.speech_s for embedding in voice.embeddings if embedding.model in thresholds)
-    return "little_speech" if speech_s < MIN_SPEECH_S else "unusable"
+    return "nobody_known" if _prints(voice.embeddings, thresholds) else "little_speech"
 
 
 def _matched(voice: MeetingSpeaker, match: VoiceMatch) -> MeetingSpeaker:

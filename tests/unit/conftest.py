@@ -60,6 +60,8 @@ class Workshop:
         limits: Limits | None = None,
         summarize: Mapping[str, Any] | None = None,
         gates: Sequence[Gate] = (),
+        worker_id: str = "w1",
+        identify_speakers: bool = True,
         **pace: Any,
     ) -> PCWorker:
         stages = InlineStages(
@@ -74,9 +76,9 @@ class Workshop:
         limits = limits or Limits(max_audio_bytes=10**6)
         storage = LocalStorage(self.folder / "recordings")
         return PCWorker(
-            info=worker_info(),
+            info=worker_info(worker_id),
             store=store or self.store,
-            pipeline=Pipeline(storage, storage, stages, self.note, clock, limits),
+            pipeline=Pipeline(storage, storage, stages, self.note, clock, limits, identify_speakers),
             temp_dir=self.folder / "temp",
             observe=self.note,
             clock=clock,

@@ -24,6 +24,7 @@ ORDER = (
     Stage.ALIGN,
     Stage.DIARIZE,
     Stage.TURNS,
+    Stage.IDENTIFY,
     Stage.SUMMARIZE,
     Stage.COMMIT,
 )

@@ -29,7 +29,7 @@ async def test_every_line_of_a_meetings_work_names_meeting_and_stage(workshop: W
     lines = logged(tmp_path / "logs")
     for meeting in meetings:
         mine = [line for line in lines if f"meeting_id={meeting}" in line]
-        for stage in ("fetch", "decode", "transcribe", "align", "diarize", "turns", "summarize", "commit"):
+        for stage in ("fetch", "decode", "transcribe", "align", "diarize", "turns", "identify", "summarize", "commit"):
             assert any("stage_started" in line and f"stage={stage}" in line for line in mine)
             assert any("stage_finished" in line and f"stage={stage}" in line and "seconds=" in line for line in mine)
     said = " ".join(word.text for word in DEFAULT_WORDS[:3])

@@ -47,6 +47,8 @@ def written(transcript: Transcript = HEARD, voices: Diarization | None = VOICES)
         transcript=transcript,
         voices=voices,
         segments=(),
+        speakers=(),
+        speakers_version=None,
         summary=None,
         costs=costs,
         reused=[Stage.DECODE],

@@ -230,13 +230,15 @@ def test_a_vector_that_is_no_description_counts_as_absent(vector: tuple[float, .
     bad_voice, good_voice = identify([voice("A", heard(vector)), voice("B", good, heard(vector))], known)
     assert good_voice.speaker_id == ANNA
     assert bad_voice.speaker_id != ANNA
+    assert bad_voice.embeddings == ()
+    assert good_voice.embeddings == (good,)
 
 
 def test_vectors_of_different_lengths_are_never_compared() -> None:
     short = heard((1.0,))
     known = everybody(person(ANNA, short))
     assert match_of(only(known, heard(direction(1.0)))).reason == "nobody_known"
-    assert match_of(only(known, short.model_copy(update={"dim": DIM}))).reason == "unusable"
+    assert match_of(only(known, short.model_copy(update={"dim": DIM}))).reason == "no_voice"
     assert only(known, short).speaker_id == ANNA
 
 

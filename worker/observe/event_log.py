@@ -38,6 +38,10 @@ class EventLog:
                 self._info("stage_finished", seconds=round(seconds, 3), reused=reused)
             case events.StageDegraded(_, _, code, error):
                 self._warning("stage_degraded", error, code=code)
+            case events.SpeakersIdentified(_, identified, suggested, unknown):
+                self._info("speakers_identified", identified=identified, suggested=suggested, unknown=unknown)
+            case events.SpeakersChanged(_, rounds):
+                self._info("speakers_changed", rounds=rounds)
             case events.MeetingCompleted(_, outcome, seconds, audio_s):
                 self._info("meeting_completed", outcome=outcome, seconds=round(seconds, 3), audio_s=round(audio_s, 3))
             case events.MeetingFailed(_, outcome, code, _, error):

@@ -74,6 +74,8 @@ class Script(Value):
     until: Path | None = None  # work on, reporting progress, until this file exists
     words: tuple[Word, ...] = DEFAULT_WORDS
     turns: tuple[SpeakerTurn, ...] = DEFAULT_TURNS
+    voices: tuple[SpeakerEmbedding, ...] | None = None  # what `diarize` describes; None: a unit vector per label
+    names_to: Path | None = None  # the names that `summarize` was given are written here
     language: str = "en"
     channels_apart: bool = False  # `decode` gives a file per channel, whose "<stage>-1" and "<stage>-2" are its scripts
     channel_speech_s: tuple[float, float] = (2.0, 2.0)
@@ -232,9 +234,11 @@ class ScriptedDiarizer(Scripted):
     def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
-        turns = self._act("diarize", report, audio).turns
-        labels = sorted({turn.label for turn in turns})
-        embeddings = tuple(voice(label, labels, turns) for label in labels)
+        script = self._act("diarize", report, audio)
+        turns, embeddings = script.turns, script.voices
+        if embeddings is None:
+            labels = sorted({turn.label for turn in turns})
+            embeddings = tuple(voice(label, labels, turns) for label in labels)
         return Diarization(turns=turns, exclusive=turns, embeddings=embeddings, diarizer="scripted", model="none")
 
 
@@ -254,6 +258,8 @@ class ScriptedSummarizer(Scripted):
         names: Mapping[str, str] | None = None,
         guidance: str | None = None,
     ) -> MeetingSummary:
-        self._act("summarize", report)
+        script = self._act("summarize", report)
+        if script.names_to:
+            script.names_to.write_text(json.dumps(dict(names or {})))
         points = tuple(SummaryItem(text=segment.text, segments=(segment.index,)) for segment in segments[:3])
         return MeetingSummary(overview=f"{len(segments)} segments", key_points=points, method="extractive")
