@@ -61,6 +61,7 @@ def assert_fallback(summary: MeetingSummary, cause: str) -> None:
         pytest.param(status(500), "server_error", id="internal error"),
         pytest.param(status(503, "<html>Busy</html>"), "server_error", id="overloaded"),
         pytest.param(status(400), "rejected", id="rejected whatever is asked"),
+        pytest.param(status(400, '{"error":"model \'m\' does not exist"}'), "model_missing", id="model missing, 400"),
         pytest.param(status(418), "rejected", id="another refusal"),
         pytest.param(status(302, location="http://127.0.0.1:1/"), "not_an_api", id="redirect, which is not followed"),
         pytest.param(status(413), "context_too_long", id="too long however short"),

@@ -71,11 +71,13 @@ def test_an_invented_owner_and_date_do_not_stay_on_a_true_task() -> None:
         ("# Heading", "Heading"),
         ("- item", "item"),
         ("<scr<b>ipt>alert(1)</scr</b>ipt> ok", "alert(1) ok"),
-        ("a\u202egnirts\u2066 b\u200bc\x00d", "a gnirts b c d"),
+        ("a\u202egnirts\u2066 b\u200bc\x00d", "agnirts bc d"),
         ("two\nlines", "two lines"),
         ("[text](x)", "text"),
         ("5 < 6 and 7 > 6", "5 < 6 and 7 > 6"),
-        ("C# costs 5 * 3", "C# costs 5 3"),
+        ("C# costs 5 * 3", "C# costs 5 * 3"),
+        ("see <img src=x", "see img src=x"),
+        ("\ud800 half", "half"),
     ],
 )
 def test_a_statement_is_plain_text(written: str, becomes: str) -> None:
@@ -84,6 +86,8 @@ def test_a_statement_is_plain_text(written: str, becomes: str) -> None:
 
 def test_a_statement_has_a_bounded_length() -> None:
     assert len(plain("word " * 1000)) <= 500
+    assert len(plain("word" * 1000)) <= 500
+    assert "<" not in plain("<a " * 3000 + ">" * 3000)
 
 
 def test_an_address_that_was_said_may_be_written() -> None:

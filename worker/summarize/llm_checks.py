@@ -26,13 +26,17 @@ MAX_STATEMENTS = {
     "topics": 20,
 }
 MAX_TEXT_CHARS = 500
+MAX_READ_CHARS, MAX_READ_STATEMENTS = 4000, 200
+"""What is longer is not read to its end: a statement is one sentence, and looking things up takes time."""
+
 MAX_NAME_CHARS = 100
 MAX_CITED = 10
 
 _IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _TAG = re.compile(r"</?[A-Za-z!?][^<>]*>|<!--.*?-->", re.DOTALL)
-_MARKS = re.compile(r"^\s*(?:#{1,6}|[-*+>]|\d{1,2}[.)])\s+|[*`]+|__+|~~+")
+_OPEN_TAG = re.compile(r"<(?=[A-Za-z!?/])")
+_MARKS = re.compile(r"^\s*(?:#{1,6}|[-*+>]|\d{1,2}[.)])\s+|\*+(?=\S)|(?<=\S)\*+|`+|__+|~~+")
 _ADDRESS = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.)[^\s<>\"')\]]+"
     r"|\b(?:javascript|data|vbscript|file|mailto|tel):[^\s<>\"')\]]+"
@@ -50,13 +54,20 @@ _JOINERS = "\u200c\u200d"
 
 def plain(text: str, max_chars: int = MAX_TEXT_CHARS) -> str:
     """The same words without Markdown, HTML, invisible characters and line breaks, cut at a word when too long."""
-    text = "".join(c if c in _JOINERS or unicodedata.category(c)[0] != "C" else " " for c in text)
+    text = "".join(_visible(c) for c in text[:MAX_READ_CHARS])
     for pattern, kept in ((_IMAGE, r"\1"), (_LINK, r"\1"), (_TAG, " ")):
         text = _until_stable(pattern, kept, text)
-    text = " ".join(_MARKS.sub("", text).split())
+    text = " ".join(_MARKS.sub("", _OPEN_TAG.sub("", text)).split())
     if len(text) <= max_chars:
         return text
     return f"{text[: max_chars - 1].rsplit(maxsplit=1)[0]}\u2026"
+
+
+def _visible(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == "Cf" and character not in _JOINERS:
+        return ""
+    return " " if kind in ("Cc", "Cs", "Co") else character
 
 
 def _until_stable(pattern: re.Pattern[str], kept: str, text: str) -> str:
@@ -68,15 +79,19 @@ def _until_stable(pattern: re.Pattern[str], kept: str, text: str) -> str:
 
 def has_foreign_address(text: str, spoken: Spoken) -> bool:
     """Whether there is a link or e-mail address in it that nobody said."""
-    return any(not spoken.has(_SCHEME.sub("", address)) for address in _ADDRESS.findall(text))
+    return any(not spoken.has(_SCHEME.sub("", address)) for address in _ADDRESS.findall(text[:MAX_READ_CHARS]))
 
 
 def proved(answer: Answer, spoken: Spoken) -> tuple[Answer, int]:
-    """The statements that may stand, with the segments where they stand; and how many may not."""
+    """
+    The statements that may stand, with the segments where they stand; and how many may not.
+
+    What comes after MAX_READ_STATEMENTS of a list is not looked at.
+    """
     kept: dict[str, tuple[Statement, ...]] = {}
     num_dropped = 0
     for name, statements in answer.lists():
-        checked = [_checked(statement, spoken) for statement in statements]
+        checked = [_checked(statement, spoken) for statement in statements[:MAX_READ_STATEMENTS]]
         different = {item.text: item for item in checked if item}
         kept[name] = tuple(different.values())[: MAX_STATEMENTS[name]]
         num_dropped += checked.count(None)
@@ -92,7 +107,7 @@ def _checked(statement: Statement, spoken: Spoken) -> Statement | None:
     others = [index for index in cited if index not in places]
     return Statement(
         segments=(*places, *others)[:MAX_CITED],
-        quote=statement.quote,
+        quote=plain(statement.quote),
         text=text,
         owner=plain(statement.owner or "", MAX_NAME_CHARS) or None,
         due=plain(statement.due or "", MAX_NAME_CHARS) or None,

@@ -45,6 +45,7 @@ _TOO_LONG = re.compile(
     r"|too many tokens|max_model_len|maximum.{0,20}tokens|token limit",
     re.IGNORECASE,
 )
+_NO_MODEL = re.compile(r"model.{0,80}(?:not found|not exist|unknown|not available)", re.IGNORECASE | re.DOTALL)
 _STATUS_CAUSES = {401: "unauthorized", 403: "unauthorized", 404: "model_missing", 408: "timeout", 429: "rate_limited"}
 _WORTH_ANOTHER_WAY = frozenset((400, 415, 422, 501))
 FORMATS = ("json_schema", "json_object", "text")
@@ -228,6 +229,8 @@ def _of_status(error: openai.APIStatusError) -> Exception:
     logger.debug("summary_llm_refused", extra={"status": status})
     if status == 413 or (status in (400, 422, 500) and _TOO_LONG.search(complaint)):
         return TooLongError("context_too_long")
+    if status == 400 and _NO_MODEL.search(complaint):
+        return LlmError("model_missing")
     if status in _WORTH_ANOTHER_WAY:
         return _DialectError(complaint)
     if status in _STATUS_CAUSES:

@@ -174,9 +174,9 @@ def _failed(error: LlmError) -> ResultWarning:
 
 
 def _dropped(num_dropped: int) -> ResultWarning:
-    statements = "1 statement was" if num_dropped == 1 else f"{num_dropped} statements were"
     return ResultWarning(
         code="summary_statements_dropped",
-        message=f"{statements} left out of the summary: what the language model quoted for it was never said.",
+        message=f"The summary leaves out {num_dropped} of the language model's statements, which quote or link to what "
+        "was never said.",
         stage=Stage.SUMMARIZE,
     )
