@@ -72,7 +72,7 @@ PROBES: list[tuple[str, Act, str]] = [
     ("forged A", get("meetings"), "unauthenticated"),
     ("expired A", get("meetings"), "unauthenticated"),
     ("nameless", get("meetings"), "nothing"),
-    ("nameless", get("speakers"), "nothing"),
+    ("nameless", get("speakers?select=id,name"), "nothing"),
     ("nameless", insert(title="x"), "refused"),
     ("nameless", insert(title="x", audio_path="lab/m1/audio.wav"), "refused"),
     ("nameless", patch("meetings?id=not.is.null", title="x"), "nothing"),
@@ -92,9 +92,13 @@ PROBES: list[tuple[str, Act, str]] = [
     ("A", get(f"{VOICES}?meeting_id=neq.{A_DONE}"), "nothing"),
     ("A", get(SUMMARIES), "reads"),
     ("A", get(f"{SUMMARIES}?meeting_id=neq.{A_DONE}"), "nothing"),
-    ("A", get("speakers"), "reads"),
-    ("A", get(f"speakers?id=in.({B_VOICE},{LAB_VOICE})"), "nothing"),
-    ("A", get(f"speakers?meeting_ids=cs.{{{B_DONE}}}"), "nothing"),
+    ("A", get("speakers?select=id,user_id,name,meeting_ids,keeps_voice,created_at,updated_at"), "reads"),
+    ("A", get("speakers"), "refused"),
+    ("A", get("speakers?select=embedding"), "refused"),
+    ("A", get("speakers?select=id&order=embedding"), "refused"),
+    ("A", get("speakers?select=id&embedding=not.is.null"), "refused"),
+    ("A", get(f"speakers?select=id&id=in.({B_VOICE},{LAB_VOICE})"), "nothing"),
+    ("A", get(f"speakers?select=id&meeting_ids=cs.{{{B_DONE}}}"), "nothing"),
     ("A", get("speaker_embeddings"), "refused"),
     ("A", get(f"speaker_embeddings?select=id&meeting_id=eq.{A_DONE}"), "refused"),
     ("A", get("speaker_embeddings?select=id&order=embedding"), "refused"),
@@ -102,9 +106,9 @@ PROBES: list[tuple[str, Act, str]] = [
     # --- a user reads through something else
     ("A", get(f"meetings?select=*,{SEGMENTS}(*),{SUMMARIES}(*)"), "reads"),
     ("A", get(f"meetings?select=*,{SEGMENTS}(*)&id=eq.{B_DONE}"), "nothing"),
-    ("A", get(f"{SEGMENTS}?select=*,meetings(*),speakers(*)"), "reads"),
+    ("A", get(f"{SEGMENTS}?select=*,meetings(*),speakers(id,name)"), "reads"),
     ("A", get(f"{SEGMENTS}?select=id,meetings!inner(user_id)&meetings.user_id=eq.{B}"), "nothing"),
-    ("A", get(f"{VOICES}?select=*,speakers(*)&speaker_id=eq.{B_VOICE}"), "nothing"),
+    ("A", get(f"{VOICES}?select=*,speakers!meeting_speakers_speaker_id_fkey(id)&speaker_id=eq.{B_VOICE}"), "nothing"),
     ("A", get("speakers?select=*,speaker_embeddings(*)"), "refused"),
     ("A", get("meetings?select=id,speaker_embeddings(embedding)"), "refused"),
     ("A", get("speakers?select=id,speaker_embeddings!inner(id)&speaker_embeddings.model=eq.ge2e"), "refused"),
@@ -222,15 +226,15 @@ PROBES: list[tuple[str, Act, str]] = [
     ("A", patch(f"meetings?id=eq.{A_DONE}", created_at="2000-01-01"), "refused"),
     ("A", patch(f"meetings?id=eq.{A_DONE}&select=*,speaker_embeddings(*)", title="x"), "refused"),
     # --- a user changes results
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", name="Ada"), "writes"),
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", name=None), "writes"),
-    ("A", patch("speakers?id=not.is.null", name="all that I see"), "writes"),
-    ("A", patch(f"speakers?id=eq.{B_VOICE}", name="x"), "nothing"),
-    ("A", patch(f"speakers?id=eq.{LAB_VOICE}", name="x"), "nothing"),
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", name="x" * 2000), "refused"),
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", user_id=B), "refused"),
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", embedding=[0]), "refused"),
-    ("A", patch(f"speakers?id=eq.{A_VOICE}", meeting_ids=[]), "refused"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", name="Ada"), "writes"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", name=None), "writes"),
+    ("A", patch("speakers?id=not.is.null&select=id", name="all that I see"), "writes"),
+    ("A", patch(f"speakers?id=eq.{B_VOICE}&select=id", name="x"), "nothing"),
+    ("A", patch(f"speakers?id=eq.{LAB_VOICE}&select=id", name="x"), "nothing"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", name="x" * 2000), "rejected"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", user_id=B), "refused"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", embedding=[0]), "refused"),
+    ("A", patch(f"speakers?id=eq.{A_VOICE}&select=id", meeting_ids=[]), "refused"),
     ("A", post("speakers", {"name": "x", "user_id": str(A)}), "refused"),
     ("A", patch(f"{SEGMENTS}?meeting_id=eq.{A_DONE}", speaker_id=B_VOICE), "refused"),
     ("A", patch(f"{SEGMENTS}?meeting_id=eq.{A_DONE}", edited_at=None), "refused"),
@@ -301,6 +305,8 @@ PROBES: list[tuple[str, Act, str]] = [
     ("A", rpc("worker_fail_v1", p_meeting_id=B_RUNNING, p_token=1002, p_failure={"kind": "crash"}), "refused"),
     ("A", rpc("worker_release_v1", p_meeting_id=B_RUNNING, p_token=1002), "refused"),
     ("A", rpc("worker_speakers_v1", p_meeting_id=A_RUNNING, p_token=1001), "refused"),
+    ("A", rpc("worker_speakers_v2", p_meeting_id=A_RUNNING, p_token=1001, p_models=["ge2e"]), "refused"),
+    ("A", rpc("worker_complete_v2", p_meeting_id=A_RUNNING, p_token=1001, p_result={}), "refused"),
     ("A", rpc("worker_drain_v1", p_worker_id="w1", p_draining=True), "refused"),
     ("A", rpc("worker_status_v1"), "refused"),
     ("A", rpc("worker_status_v2"), "refused"),
@@ -350,7 +356,8 @@ def test_somebody_elses_meeting_is_answered_like_a_missing_one(project: ProbedPr
 def test_counting_counts_only_own_rows(project: ProbedProject) -> None:
     """Not even how many others there are."""
     project.stand_anew()
-    for table, num_own in (("meetings", 3), (SEGMENTS, 1), (VOICES, 1), (SUMMARIES, 1), ("speakers", 1)):
+    queries = (("meetings", 3), (SEGMENTS, 1), (VOICES, 1), (SUMMARIES, 1), ("speakers?select=id", 1))
+    for table, num_own in queries:
         for method in ("GET", "HEAD"):
             answer = project.send("A", Act(method, table, prefer="count=exact"))
             assert answer.headers["Content-Range"].split("/")[1] == str(num_own), table

@@ -22,7 +22,8 @@ EVERY_ROW = "DELETE INSERT SELECT UPDATE"
 
 RELATIONS: dict[str, dict[str, str]] = {
     "public.meetings": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
-    "public.speakers": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
+    "public.speakers": {SERVICE: EVERY_ROW},  # users: all columns but the voiceprint
+    "public.speaker_decisions": {AUTHENTICATED: "SELECT", SERVICE: "SELECT"},
     "public.transcript_segments": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.meeting_speakers": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
     "public.meeting_summaries": {AUTHENTICATED: "SELECT", SERVICE: EVERY_ROW},
@@ -40,6 +41,7 @@ _INSERTED = (
     *("prompt", "hotwords", "channels", "priority", "status"),
 )
 
+_SPEAKER_SEEN = ("id", "user_id", "meeting_ids", "keeps_voice", "created_at", "updated_at")
 _SUMMARY_TEXT = ("overview", "key_points", "decisions", "action_items", "open_questions", "topics")
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -52,7 +54,8 @@ COLUMNS: dict[str, dict[str, str]] = {
     **{f"public.meetings.{column}": {AUTHENTICATED: "INSERT"} for column in _INSERTED},
     "public.meetings.title": {AUTHENTICATED: "INSERT UPDATE"},
     "public.meetings.status": {AUTHENTICATED: "INSERT UPDATE"},
-    "public.speakers.name": {AUTHENTICATED: "UPDATE"},
+    **{f"public.speakers.{column}": {AUTHENTICATED: "SELECT"} for column in _SPEAKER_SEEN},
+    "public.speakers.name": {AUTHENTICATED: "SELECT UPDATE"},
     "public.vocabulary.id": {AUTHENTICATED: "INSERT"},
     "public.vocabulary.user_id": {AUTHENTICATED: "INSERT"},
     "public.vocabulary.word": {AUTHENTICATED: "INSERT UPDATE"},
@@ -61,15 +64,19 @@ COLUMNS: dict[str, dict[str, str]] = {
 _MACHINES = {SERVICE: "EXECUTE", WORKER: "EXECUTE"}
 _PEOPLE = {AUTHENTICATED: "EXECUTE", SERVICE: "EXECUTE"}
 
+_ACTS = ("list", "decisions", "name", "merge", "split", "confirm", "reject", "undo", "forget", "keep_voice")
+
 FUNCTIONS: dict[str, dict[str, str]] = {
     "public.worker_register_v1": _MACHINES,
     "public.worker_claim_v1": _MACHINES,
     "public.worker_heartbeat_v1": _MACHINES,
     "public.worker_heartbeat_v2": _MACHINES,
     "public.worker_complete_v1": _MACHINES,
+    "public.worker_complete_v2": _MACHINES,
     "public.worker_fail_v1": _MACHINES,
     "public.worker_release_v1": _MACHINES,
     "public.worker_speakers_v1": _MACHINES,
+    "public.worker_speakers_v2": _MACHINES,
     "public.worker_vocabulary_v1": _MACHINES,
     "public.worker_drain_v1": _MACHINES,
     "public.worker_status_v1": _MACHINES,
@@ -86,6 +93,8 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "public.vocabulary_add_v1": {SERVICE: "EXECUTE"},
     "public.vocabulary_remove_v1": {SERVICE: "EXECUTE"},
     "public.meeting_detail_v1": _PEOPLE,  # with the caller's own rights
+    "public.meeting_detail_v2": _PEOPLE,
+    **{f"public.speaker_{act}_v1": _PEOPLE for act in _ACTS},
     # called by policies and by the view with the caller's rights, by name by nobody: there is no usage on pc_worker
     "pc_worker.is_path_refused": {AUTHENTICATED: "EXECUTE"},
     "pc_worker.outlook": _PEOPLE,

@@ -230,7 +230,7 @@ def test_functions_keep_to_the_rules_that_postgrest_needs(empty_dsn: str) -> Non
     words = {"span_in_words", "start_in_words", "finish_in_words"}
     pure = {"now", "seconds", "edited_sentence", "is_path_refused", "seconds_left"} | words
     vocabulary = {"vocabulary_list_v1", "vocabulary_add_v1", "vocabulary_remove_v1"}
-    as_caller = {"meeting_detail_v1", "guidance_get_v1", "guidance_set_v1"} | vocabulary
+    as_caller = {"meeting_detail_v1", "meeting_detail_v2", "guidance_get_v1", "guidance_set_v1"} | vocabulary
     """Row policies apply to whoever calls it."""
     for _, name, is_definer, config, *_ in functions:
         assert 'search_path=""' in config, name  # type: ignore[operator]

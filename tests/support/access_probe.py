@@ -55,8 +55,13 @@ values ('{voice}', {owner}, 'a name', '[1]', array['{done}'::uuid]);
 insert into public.transcript_segments (meeting_id, segment_index, start_s, end_s, speaker_id, speaker_label, text)
 values ('{done}', 0, 0, 1, '{voice}', 'SPEAKER_00', 'what was said');
 insert into public.meeting_speakers (meeting_id, label, speaker_id) values ('{done}', 'SPEAKER_00', '{voice}');
-insert into public.speaker_embeddings (speaker_id, meeting_id, label, model, dim, embedding)
-values ('{voice}', '{done}', 'SPEAKER_00', 'ge2e', 1, '[1]');
+insert into pc_worker.speaker_versions (user_id, version) values ({owner}, 1);
+insert into pc_worker.voices (user_id, meeting_id, label, home, speaker_id)
+values ({owner}, '{done}', 'SPEAKER_00', '{voice}', '{voice}');
+insert into public.speaker_decisions (user_id, kind, speaker_id, name, decided_by)
+values ({owner}, 'named', '{voice}', 'a name', 'table');
+insert into public.speaker_embeddings (speaker_id, meeting_id, label, model, dim, embedding, voice_id)
+select '{voice}', '{done}', 'SPEAKER_00', 'ge2e', 1, '[1]', id from pc_worker.voices where meeting_id = '{done}';
 insert into public.meeting_summaries (meeting_id, overview, method) values ('{done}', 'in short', 'extractive');
 insert into public.meeting_summary_versions (meeting_id, version, overview, replaced_at, replaced_by)
 values ('{done}', 0, 'before', now(), 'worker:w1');
@@ -70,9 +75,10 @@ insert into storage.objects (bucket_id, name) values ('meeting-audio', '{folder}
 _ROWS = f"""
 set session_replication_role = replica;  -- as it is, without what the triggers make of it
 truncate public.meetings, public.speakers, public.transcript_segments, public.meeting_speakers,
-    public.speaker_embeddings, public.meeting_summaries, public.meeting_summary_versions, public.summary_guidance,
-    public.vocabulary, pc_worker.jobs, pc_worker.job_attempts,
-    pc_worker.workers;
+    public.speaker_embeddings, public.speaker_decisions, pc_worker.voices, pc_worker.speaker_versions,
+    public.meeting_summaries, public.meeting_summary_versions, public.summary_guidance, public.vocabulary,
+    pc_worker.jobs, pc_worker.job_attempts, pc_worker.workers
+    restart identity;
 delete from storage.objects;
 insert into auth.users (id) values ('{A}'), ('{B}') on conflict do nothing;
 insert into storage.buckets (id, name) values ('other', 'other') on conflict do nothing;

@@ -345,6 +345,8 @@ update pc_worker.pulse set last_call_at = pc_worker.now();
 _EMPTY = f"""
 delete from public.meetings;
 delete from public.speakers;
+delete from public.speaker_decisions;
+delete from pc_worker.speaker_versions;
 delete from public.vocabulary;
 delete from public.summary_guidance;
 delete from pc_worker.workers;

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from worker.adapters import store_wire as wire
+from worker.adapters.ledger_functions import LedgerFunctions, whose
 from worker.adapters.migrate_postgres import migrations
 from worker.adapters.summary_functions import SummaryFunctions
 from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError, SchemaMismatchError
@@ -19,7 +20,7 @@ from worker.models import (
     Failure,
     FleetStatus,
     HeartbeatAnswer,
-    KnownSpeaker,
+    KnownSpeakers,
     ProcessingResult,
     Registration,
     Trouble,
@@ -28,7 +29,7 @@ from worker.models import (
 )
 
 
-class StoreFunctions(SummaryFunctions):
+class StoreFunctions(LedgerFunctions, SummaryFunctions):
     """The part of ports.Store that is the same over every transport."""
 
     @abstractmethod
@@ -74,7 +75,7 @@ class StoreFunctions(SummaryFunctions):
 
     async def complete(self, meeting_id: UUID, token: int, result: ProcessingResult) -> WriteAnswer:
         payload = wire.result_payload(result)
-        answer = await self.call("worker_complete_v1", p_meeting_id=meeting_id, p_token=token, p_result=payload)
+        answer = await self.call("worker_complete_v2", p_meeting_id=meeting_id, p_token=token, p_result=payload)
         return wire.write_answer(answer)
 
     async def fail(self, meeting_id: UUID, token: int, failure: Failure) -> WriteAnswer:
@@ -85,9 +86,10 @@ class StoreFunctions(SummaryFunctions):
     async def release(self, meeting_id: UUID, token: int) -> WriteAnswer:
         return wire.write_answer(await self.call("worker_release_v1", p_meeting_id=meeting_id, p_token=token))
 
-    async def speakers(self, meeting_id: UUID, token: int) -> tuple[KnownSpeaker, ...]:
+    async def speakers(self, meeting_id: UUID, token: int, models: Sequence[str]) -> KnownSpeakers:
         """Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more."""
-        answer = await self.call("worker_speakers_v1", p_meeting_id=meeting_id, p_token=token)
+        asked = [wire.storable(model) for model in models]
+        answer = await self.call("worker_speakers_v2", p_meeting_id=meeting_id, p_token=token, p_models=asked)
         return wire.known_speakers(_of_holder(answer))
 
     async def vocabulary(self, meeting_id: UUID, token: int) -> tuple[str, ...]:
@@ -119,15 +121,15 @@ class StoreFunctions(SummaryFunctions):
         return wire.write_answer(answer)
 
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
-        return wire.words(await self.call("vocabulary_list_v1", **_whose(user_id)))
+        return wire.words(await self.call("vocabulary_list_v1", **whose(user_id)))
 
     async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
         asked = [wire.storable(word) for word in words]
-        return wire.words(await self.call("vocabulary_add_v1", p_words=asked, **_whose(user_id)))
+        return wire.words(await self.call("vocabulary_add_v1", p_words=asked, **whose(user_id)))
 
     async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
         asked = [wire.storable(word) for word in words]
-        return wire.words(await self.call("vocabulary_remove_v1", p_words=asked, **_whose(user_id)))
+        return wire.words(await self.call("vocabulary_remove_v1", p_words=asked, **whose(user_id)))
 
 
 def _of_holder(answer: dict[str, Any]) -> dict[str, Any]:
@@ -135,11 +137,6 @@ def _of_holder(answer: dict[str, Any]) -> dict[str, Any]:
     if answer["outcome"] != "ok":
         raise {"cancelled": MeetingCancelledError, "gone": MeetingGoneError}.get(answer["outcome"], LeaseLostError)()
     return answer
-
-
-def _whose(user_id: UUID | None) -> dict[str, UUID]:
-    """The lab's words are those that the functions mean when they are told of nobody."""
-    return {} if user_id is None else {"p_user_id": user_id}
 
 
 def _without_schema(error: SchemaMismatchError) -> SchemaMismatchError:

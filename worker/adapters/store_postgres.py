@@ -46,7 +46,7 @@ select to_jsonb(m) from public.meetings m
  order by m.created_at desc, m.id limit %(limit)s
 """
 
-_MEETING_DETAIL = "select public.meeting_detail_v1(%(id)s)"
+_MEETING_DETAIL = "select public.meeting_detail_v2(%(id)s)"
 
 
 class PostgresStore(StoreFunctions):

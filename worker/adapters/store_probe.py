@@ -23,10 +23,10 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "worker_claim_v1": {**_NO_WORKER, "p_claim_id": _NOBODY, "p_min_wait_s": 0.0},
     # an empty list would count as a sign of life of the fleet
     "worker_heartbeat_v2": {**_NO_WORKER, "p_beats": {}, "p_troubles": []},
-    "worker_complete_v1": {**_NO_MEETING, "p_result": {}},
+    "worker_complete_v2": {**_NO_MEETING, "p_result": {}},
     "worker_fail_v1": {**_NO_MEETING, "p_failure": {}},
     "worker_release_v1": _NO_MEETING,
-    "worker_speakers_v1": _NO_MEETING,
+    "worker_speakers_v2": {**_NO_MEETING, "p_models": []},
     "worker_vocabulary_v1": _NO_MEETING,
     "worker_drain_v1": {"p_worker_id": "", "p_draining": False},
     "worker_status_v2": {},

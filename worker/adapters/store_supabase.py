@@ -100,7 +100,7 @@ class SupabaseStore(StoreFunctions):
 
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None:
         row = await self._answer(
-            lambda client: client.rpc("meeting_detail_v1", {"p_meeting_id": meeting_id}), _is_detail_or_none
+            lambda client: client.rpc("meeting_detail_v2", {"p_meeting_id": meeting_id}), _is_detail_or_none
         )
         return None if row is None else wire.meeting_detail(row)
 

@@ -17,13 +17,16 @@ from worker.models import (
     BeatAnswer,
     Claim,
     ClaimAnswer,
+    Decision,
     FleetStatus,
     HeartbeatAnswer,
     KnownSpeaker,
+    KnownSpeakers,
     Meeting,
     MeetingDetail,
     MeetingSpeaker,
     MeetingSummary,
+    Person,
     ProcessingResult,
     Registration,
     TranscriptSegment,
@@ -61,7 +64,7 @@ def storable(value: Any) -> Any:
 
 
 def result_payload(result: ProcessingResult) -> Json:
-    """What worker_complete_v1 takes. The language that was heard stands in `result`: the column is the wish."""
+    """What worker_complete_v2 takes. The language that was heard stands in `result`: the column is the wish."""
     payload = _storable_object(result.model_dump(mode="json", exclude={"segments"}))
     payload["result"] = {"language": payload.pop("language"), **payload["result"]}
     payload["num_segments"] = len(result.segments)
@@ -108,7 +111,8 @@ def heartbeat_answer(answer: Json) -> HeartbeatAnswer:
 
 
 def write_answer(answer: Json) -> WriteAnswer:
-    return known_fields(WriteAnswer, answer)
+    known = answer.get("known")
+    return known_fields(WriteAnswer, {**answer, "known": None if known is None else known_speakers(known)})
 
 
 def fleet_status(answer: Json) -> FleetStatus:
@@ -121,8 +125,17 @@ def _worker_state(row: Json) -> WorkerState:
     return known_fields(WorkerState, {**row, "troubles": troubles})
 
 
-def known_speakers(answer: Json) -> tuple[KnownSpeaker, ...]:
-    return tuple(known_fields(KnownSpeaker, speaker) for speaker in answer["speakers"])
+def known_speakers(answer: Json) -> KnownSpeakers:
+    speakers = tuple(known_fields(KnownSpeaker, speaker) for speaker in answer["speakers"])
+    return KnownSpeakers(version=answer["version"], speakers=speakers)
+
+
+def people(answer: Json) -> tuple[Person, ...]:
+    return tuple(known_fields(Person, person) for person in answer["speakers"])
+
+
+def decisions(answer: Json) -> tuple[Decision, ...]:
+    return tuple(known_fields(Decision, decision) for decision in answer["decisions"])
 
 
 def words(answer: Json) -> tuple[str, ...]:
