@@ -53,13 +53,19 @@ def merged(transcripts: Sequence[Transcript], main: int) -> Transcript:
     )
 
 
+def labels_of(words: Sequence[Word]) -> dict[int, str]:
+    """The name of each channel on which something is said, in the order in which it first is."""
+    first_heard = dict.fromkeys(word.channel for word in words if word.channel is not None)
+    return {channel: f"SPEAKER_{number:02d}" for number, channel in enumerate(first_heard)}
+
+
 def told_apart(words: Sequence[Word]) -> Diarization:
     """
     Who speaks when, by the words of each channel: what comes over a line besides words is nobody's turn.
 
     On the exclusive track nobody is interrupted: where both speak, it is who began.
     """
-    labels = _labels(words)
+    labels = labels_of(words)
     turns = sorted(
         (
             turn
@@ -86,19 +92,13 @@ def channel_segments(words: Sequence[Word]) -> tuple[TranscriptSegment, ...]:
     question. What is said at the same time stands in a segment of its own for each.
     """
     parts: list[TranscriptSegment] = []
-    for channel, label in _labels(words).items():
+    for channel, label in labels_of(words).items():
         own = [word for word in words if word.channel == channel]
         others = [word for word in words if word.channel != channel]
         for run in _parted(own, others):
             parts += (segment.model_copy(update={"speaker_label": label}) for segment in assign_speakers(run, None))
     parts.sort(key=lambda segment: (segment.start_s, segment.end_s, segment.speaker_label))
     return tuple(segment.model_copy(update={"index": index}) for index, segment in enumerate(parts))
-
-
-def _labels(words: Sequence[Word]) -> dict[int, str]:
-    """Of each channel on which something is said, in the order in which it first is."""
-    first_heard = dict.fromkeys(word.channel for word in words if word.channel is not None)
-    return {channel: f"SPEAKER_{number:02d}" for number, channel in enumerate(first_heard)}
 
 
 def _alignment_of(transcripts: Sequence[Transcript], main: int) -> Alignment | None:

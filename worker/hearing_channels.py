@@ -7,11 +7,26 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from worker import events
-from worker.channels import merged, told_apart
+from worker.channels import DIARIZER, labels_of, merged, told_apart
+from worker.exceptions import PCWorkerException
 from worker.job_folder import value_key
-from worker.models import AudioMetadata, Diarization, Stage, StageCost, Transcript
+from worker.models import (
+    AudioMetadata,
+    Diarization,
+    ResultWarning,
+    SpeakerEmbedding,
+    Stage,
+    StageCost,
+    Transcript,
+)
 from worker.ports import Engine, Report, channel_paths
 from worker.stage_run import StageRun
+
+NOT_DESCRIBED = ResultWarning(
+    code="voices_not_described",
+    message="Nobody could be recognised by voice; the transcript is complete. Retry the meeting to try again.",
+    stage=Stage.DIARIZE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +57,13 @@ async def hear_channels(
     written = await _transcribed(run, engine, audio, hotwords, main)
     aligned = await _aligned(run, engine, audio, written, main)
     transcript = merged(aligned, main)
-    voices = await run.timed(Stage.DIARIZE, lambda _report: asyncio.to_thread(told_apart, transcript.words))
+    voices = await run.kept(
+        Stage.DIARIZE,
+        Diarization,
+        (audio.sha256, DIARIZER, transcript.model_dump_json()),
+        lambda report: _voices(run, engine, transcript, report),
+        usage=engine.usage,
+    )
     return transcript, voices
 
 
@@ -79,6 +100,33 @@ async def _aligned(
         )
 
     return await _both(run, engine, Stage.ALIGN, of, main)
+
+
+async def _voices(run: StageRun, engine: Engine, transcript: Transcript, report: Report) -> Diarization:
+    """A voice that cannot be described costs no more than that nobody is recognised by it."""
+    voices = await asyncio.to_thread(told_apart, transcript.words)
+    if not run.keeps_voices:
+        return voices
+    try:
+        return voices.model_copy(update={"embeddings": await _described(run, engine, transcript, voices, report)})
+    except PCWorkerException as error:
+        if not run.may_degrade(error):
+            raise
+        run.observe(events.StageDegraded(run.meeting_id, Stage.DIARIZE, error.code, error))
+        return voices.model_copy(update={"warnings": (NOT_DESCRIBED,)})
+
+
+async def _described(
+    run: StageRun, engine: Engine, transcript: Transcript, voices: Diarization, report: Report
+) -> tuple[SpeakerEmbedding, ...]:
+    """Each voice by its own channel, where it is alone also while the other one speaks."""
+    paths, labels = channel_paths(run.folder.wav), labels_of(transcript.words)
+    embeddings: list[SpeakerEmbedding] = []
+    for number, (channel, label) in enumerate(labels.items()):
+        turns = tuple(turn for turn in voices.turns if turn.label == label)
+        share = (number / len(labels), (number + 1) / len(labels))
+        embeddings += await engine.describe(paths[channel], turns, _within(report, share))
+    return tuple(embeddings)
 
 
 async def _both(
@@ -119,9 +167,8 @@ async def _both(
 async def _worked(
     run: StageRun, engine: Engine, stage: Stage, task: ChannelWork, report: Report
 ) -> tuple[Transcript, StageCost]:
-    begin, end = task.share
     started = run.clock.monotonic()
-    value = await task.work(lambda progress: report(begin + (end - begin) * progress))
+    value = await task.work(_within(report, task.share))
     seconds = round(run.clock.monotonic() - started, 3)
     return value, StageCost(seconds=seconds, **engine.usage(stage).model_dump())
 
@@ -129,6 +176,12 @@ async def _worked(
 def _place(run: StageRun, stage: Stage, task: ChannelWork) -> tuple[str, str]:
     """The name under which the job folder keeps the value, and its key."""
     return f"{stage}-{task.channel + 1}", value_key(run.settings_key.get(stage), *task.depends_on)
+
+
+def _within(report: Report, share: tuple[float, float]) -> Report:
+    """Tells of a part of the stage, which begins and ends there."""
+    begin, end = share
+    return lambda progress: report(begin + (end - begin) * progress)
 
 
 def _main_of(audio: AudioMetadata) -> int:

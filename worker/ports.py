@@ -31,6 +31,8 @@ from worker.models import (
     Person,
     ProcessingResult,
     Registration,
+    SpeakerEmbedding,
+    SpeakerTurn,
     Stage,
     StageUsage,
     Transcript,
@@ -265,6 +267,12 @@ class Engine(Protocol):
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization: ...
 
+    async def describe(
+        self, audio: Path, turns: tuple[SpeakerTurn, ...], report: Report
+    ) -> tuple[SpeakerEmbedding, ...]:
+        """As `Describer`; a part of the stage in which speakers are told apart."""
+        ...
+
     def usage(self, stage: Stage) -> StageUsage:
         """What that stage took at its most; asked for right after it has ended."""
         ...
@@ -343,6 +351,12 @@ class Diarizer(Protocol):
     def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization: ...
+
+
+class Describer(Protocol):
+    def describe(self, audio: Path, turns: tuple[SpeakerTurn, ...], report: Report) -> tuple[SpeakerEmbedding, ...]:
+        """What each label sounds like, where no diarizer says it; nothing about one that is hardly heard alone."""
+        ...
 
 
 class Summarizer(Protocol):

@@ -94,13 +94,14 @@ class StageRun:
         try:
             return await self.kept(stage, kind, depends_on, work, usage=usage)
         except PCWorkerException as error:
-            if not self._may_degrade(error):
+            if not self.may_degrade(error):
                 raise
             self.observe(events.StageDegraded(self.meeting_id, stage, error.code, error))
             self.warnings.append(ResultWarning(code=f"{stage}_failed", message=_SORRY[stage], stage=stage))
             return None
 
-    def _may_degrade(self, error: PCWorkerException) -> bool:
+    def may_degrade(self, error: PCWorkerException) -> bool:
+        """Whether the meeting is worth finishing without what failed."""
         if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code == "disk_full":
             return False
         is_crash = error.counts_as is FailureKind.CRASH

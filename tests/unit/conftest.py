@@ -68,6 +68,7 @@ class Workshop:
             decoder=ScriptedDecoder(),
             transcriber=ScriptedTranscriber(),
             diarizer=ScriptedDiarizer(),
+            describer=ScriptedDiarizer(),
             summarizer=ScriptedSummarizer(**(summarize or {})),
             settings={},
         )

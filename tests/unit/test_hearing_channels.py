@@ -59,6 +59,34 @@ async def test_each_stage_begins_and_ends_once_and_its_progress_only_grows(works
     assert grown[-1] == 1.0
 
 
+async def test_each_voice_is_described_by_its_own_channel(workshop: Workshop) -> None:
+    """The scripts of the channels tell them apart."""
+    described = {"model": "scripted", "dim": 1, "vector": (1.0,), "speech_s": 1.0}
+    voices: dict[str, Any] = {
+        f"describe-{n}": {"voices": [described | {"label": f"SPEAKER_0{n % 2}", "speech_s": float(n)}]} for n in (1, 2)
+    }
+    meeting_id = await workshop.enqueue(**APART, **voices)
+    await workshop.worker().run(once=True)
+    found = await workshop.found(meeting_id)
+    assert {(s.label, round(s.speech_s, 1)) for s in found.speakers} == {("SPEAKER_00", 0.5), ("SPEAKER_01", 0.9)}
+    stored = {e.label: e.speech_s for row in workshop.store.queue.voices.voices for e in row.embeddings}
+    assert stored == {"SPEAKER_00": 2.0, "SPEAKER_01": 1.0}
+
+
+async def test_voices_that_cannot_be_described_cost_a_warning(workshop: Workshop) -> None:
+    meeting_id = await workshop.enqueue(**APART, describe={"raise_code": "engine_failed"})
+    await workshop.worker().run(once=True)
+    found = await workshop.found(meeting_id)
+    assert [warning.code for warning in found.meeting.warnings] == ["voices_not_described"]
+    assert {s.speaker_label for s in found.segments} == {"SPEAKER_00", "SPEAKER_01"}
+
+
+async def test_nobody_is_described_where_nobody_is_to_be_recognised(workshop: Workshop) -> None:
+    meeting_id = await workshop.enqueue(**APART, describe={"raise_code": "engine_failed"})
+    await workshop.worker(identify_speakers=False).run(once=True)
+    assert (await workshop.found(meeting_id)).meeting.warnings == ()
+
+
 async def test_a_channel_that_was_transcribed_is_not_transcribed_again(workshop: Workshop) -> None:
     """The second one kills its engine at the first attempt."""
     folder = workshop.folder

@@ -17,6 +17,8 @@ from worker.models import (
     AudioMetadata,
     Diarization,
     MeetingSummary,
+    SpeakerEmbedding,
+    SpeakerTurn,
     Stage,
     StageUsage,
     Transcript,
@@ -64,9 +66,20 @@ class EngineChild:
     async def diarize(
         self, audio: Path, *, min_speakers: int | None, max_speakers: int | None, report: Report
     ) -> Diarization:
-        await self.child.call("transcriber.rest", {}, type(None), unheard, stall_s=self.stall_s[Stage.DIARIZE])
+        await self._rest()
         arguments = {"audio": audio, "min_speakers": min_speakers, "max_speakers": max_speakers}
         return await self._compute(Stage.DIARIZE, "diarizer.diarize", arguments, Diarization, report)
+
+    async def describe(
+        self, audio: Path, turns: tuple[SpeakerTurn, ...], report: Report
+    ) -> tuple[SpeakerEmbedding, ...]:
+        await self._rest()
+        arguments = {"audio": audio, "turns": turns}
+        returns = tuple[SpeakerEmbedding, ...]
+        return await self._compute(Stage.DIARIZE, "describer.describe", arguments, returns, report)
+
+    async def _rest(self) -> None:
+        await self.child.call("transcriber.rest", {}, type(None), unheard, stall_s=self.stall_s[Stage.DIARIZE])
 
     async def _compute(
         self, stage: Stage, object_method: str, arguments: Mapping[str, Any], returns: type[T], report: Report
@@ -82,7 +95,8 @@ class ChildStages:
 
     Args:
         prep: has the objects "decoder" and "summarizer".
-        engines: each has "transcriber" and "diarizer", and holds its models; an engine works for one meeting at a time.
+        engines: each has "transcriber", "diarizer" and "describer", and holds its models; an engine works for one
+            meeting at a time.
         summary: has the "summarizer" instead of prep, where it waits for somebody else's answers.
         settings: for `settings_key`.
         stall_s: silence allowed per stage, where it differs from STALL_S.

@@ -241,6 +241,12 @@ class ScriptedDiarizer(Scripted):
             embeddings = tuple(voice(label, labels, turns) for label in labels)
         return Diarization(turns=turns, exclusive=turns, embeddings=embeddings, diarizer="scripted", model="none")
 
+    def describe(self, audio: Path, turns: tuple[SpeakerTurn, ...], report: Report) -> tuple[SpeakerEmbedding, ...]:
+        """Follows the script of `describe`, so that it is the describer as well."""
+        script = self._act("describe", report, audio)
+        labels = sorted({turn.label for turn in turns})
+        return script.voices if script.voices is not None else tuple(voice(label, labels, turns) for label in labels)
+
 
 def voice(label: str, labels: list[str], turns: tuple[SpeakerTurn, ...]) -> SpeakerEmbedding:
     vector = tuple(float(other == label) for other in labels)

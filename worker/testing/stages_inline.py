@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from worker.exceptions import WorkerStoppedError
-from worker.models import AudioMetadata, Diarization, MeetingSummary, Stage, StageUsage, Transcript, TranscriptSegment
-from worker.ports import Decoder, Diarizer, Report, Summarizer, Transcriber
+from worker.models import (
+    AudioMetadata,
+    Diarization,
+    MeetingSummary,
+    SpeakerEmbedding,
+    SpeakerTurn,
+    Stage,
+    StageUsage,
+    Transcript,
+    TranscriptSegment,
+)
+from worker.ports import Decoder, Describer, Diarizer, Report, Summarizer, Transcriber
 
 T = TypeVar("T")
 
@@ -36,11 +46,13 @@ class InlineStages:
         diarizer: Diarizer,
         summarizer: Summarizer,
         settings: Mapping[str, str],
+        describer: Describer | None = None,
     ) -> None:
         self._decoder = decoder
         self._transcriber = transcriber
         self._diarizer = diarizer
         self._summarizer = summarizer
+        self._describer = describer
         self._settings = dict(settings)
         self._closed = False
         self._engine = asyncio.Lock()
@@ -69,6 +81,15 @@ class InlineStages:
         self._transcriber.rest()
         work = partial(self._diarizer.diarize, audio, min_speakers=min_speakers, max_speakers=max_speakers)
         return await self._run(work, report)
+
+    async def describe(
+        self, audio: Path, turns: tuple[SpeakerTurn, ...], report: Report
+    ) -> tuple[SpeakerEmbedding, ...]:
+        """Nothing where there is no describer."""
+        if self._describer is None:
+            return ()
+        self._transcriber.rest()
+        return await self._run(partial(self._describer.describe, audio, turns), report)
 
     async def summarize(
         self,
