@@ -14,7 +14,16 @@ from typing import Annotated
 
 import typer
 
-from worker import cli_fleet, cli_health, cli_meetings, cli_models, cli_project, cli_speakers, cli_vocabulary
+from worker import (
+    cli_fleet,
+    cli_health,
+    cli_meetings,
+    cli_models,
+    cli_project,
+    cli_speakers,
+    cli_summaries,
+    cli_vocabulary,
+)
 from worker.cli_shared import EXIT_CONFIG, EXIT_FAILED, AsJson, complain, console, print_json, run_async
 from worker.exceptions import ConfigurationError, PCWorkerException, WorkerIdTakenError
 
@@ -119,6 +128,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": cli_meetings.show,
     "retry": cli_meetings.retry,
     "cancel": cli_meetings.cancel,
+    "resummarize": cli_summaries.resummarize,
     "migrate": cli_project.migrate,
     "doctor": cli_project.doctor,
     "health": cli_health.health,
@@ -129,4 +139,5 @@ for name, command in COMMANDS.items():
     cli.command(name=name)(command)
 cli.add_typer(cli_speakers.speakers, name="speakers")
 cli.add_typer(cli_vocabulary.vocabulary, name="vocabulary")
+cli.add_typer(cli_summaries.guidance, name="guidance")
 cli.add_typer(cli_models.models, name="models")

@@ -60,6 +60,8 @@ def test_help_explains_every_command_and_loads_nothing_heavy(shell: Shell) -> No
         "cancel",
         "speakers",
         "vocabulary",
+        "resummarize",
+        "guidance",
         "doctor",
         "token",
         "migrate",

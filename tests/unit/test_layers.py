@@ -36,6 +36,7 @@ COMMANDS = (
     "cli_project",
     "cli_shared",
     "cli_speakers",
+    "cli_summaries",
     "cli_vocabulary",
     "__main__",
     "demo",
