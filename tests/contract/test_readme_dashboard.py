@@ -156,10 +156,10 @@ async def test_what_a_user_may_write_is_what_is_granted(users_project: UsersProj
 DONE = "--- done"
 CONNECT, ENQUEUE, LOOK = "", "### Enqueue a meeting", "### Show the meetings"
 READ, FOLLOW, CHANGE = "### Read a transcript", "### Follow a meeting", "### Change a meeting"
-TEACH = "### Teach it names"
+SAY, TEACH = "### Say who spoke", "### Teach it names"
 
 
-@pytest.mark.parametrize("heading", [CONNECT, ENQUEUE, LOOK, READ, FOLLOW, CHANGE, TEACH])
+@pytest.mark.parametrize("heading", [CONNECT, ENQUEUE, LOOK, READ, FOLLOW, CHANGE, SAY, TEACH])
 def test_javascript_and_python_have_the_same_examples(heading: str) -> None:
     """JavaScript was tried by hand: no test here has it."""
     assert example(heading, "js")
@@ -204,7 +204,7 @@ def assert_is_subscription_to(meeting_id: str, project: UsersProject) -> None:
 def test_the_python_examples_run_as_they_are_written(users_project: UsersProject, tmp_path: Path) -> None:
     """One after the other, by a signed-in user, with the recording in the folder where they are run."""
     (tmp_path / "seminar.m4a").write_bytes(b"sound")
-    headings = (CONNECT, ENQUEUE, LOOK, READ, FOLLOW, CHANGE, TEACH)
+    headings = (CONNECT, ENQUEUE, LOOK, READ, FOLLOW, CHANGE, SAY, TEACH)
     codes = [users_project.as_written_for(example(heading, "python")) for heading in headings]
     with python_examples(codes, tmp_path) as run_next:
         assert run_next() == run_next() == []
@@ -217,7 +217,9 @@ def test_the_python_examples_run_as_they_are_written(users_project: UsersProject
         assert run_next() == ["SPEAKER_00 good morning", "SPEAKER_00 good-bye"]
         assert run_next() == ["processing transcribe 0.5", "completed None None"]
         assert_is_subscription_to(str(meeting_id), users_project)
-        assert run_next() == run_next() == []
+        assert run_next() == []
+        assert run_next() == ["done "]
+        assert run_next() == []
     assert users_project.meetings() == [("Seminar, first part", "pending", user_id)]
     names = {name for (name,) in users_project.admin.execute("select name from public.speakers")}
     assert names == {"Ada Lovelace", None}
@@ -237,5 +239,6 @@ def test_the_sql_examples_run_as_they_are_written(users_project: UsersProject) -
     for statement in example(CHANGE, "sql").splitlines():
         admin.execute(statement.encode())
     assert users_project.meetings() == [("Lab meeting", "pending", None)]
+    assert admin.execute(example(SAY, "sql").encode()).fetchall()[0][0]["outcome"] == "done"
     admin.execute(example(TEACH, "sql").encode())
     assert admin.execute("select word, user_id from public.vocabulary").fetchall() == [("analytical engine", None)]
