@@ -26,6 +26,7 @@ from worker.app_children import (
     gpu_of,
     gpu_share,
     num_engines,
+    writes_by_model,
 )
 from worker.app_database import opened_store
 from worker.app_recordings import storage_of, web_of
@@ -91,6 +92,7 @@ def build_worker(
         clock,
         Limits(max_audio_bytes=settings.max_audio_bytes),
         identify_speakers=settings.identify_speakers,
+        asks_guidance=writes_by_model(settings),
     )
     return PCWorker(
         info=info,

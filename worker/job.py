@@ -100,6 +100,7 @@ class JobRunner:
             self.pipeline,
             observe=lambda event: self._note(job, event),
             vocabulary=lambda _: self._vocabulary(job),
+            guidance=lambda _: self._guidance(job),
             known_speakers=lambda _, models: self._known_speakers(job, models),
         )
         job.processing = asyncio.create_task(pipeline.process(job.claim, folder))
@@ -116,6 +117,14 @@ class JobRunner:
     async def _vocabulary(self, job: Job) -> tuple[str, ...]:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         return await self._ask(job, "vocabulary", lambda: self.store.vocabulary(meeting_id, token))
+
+    async def _guidance(self, job: Job) -> str | None:
+        meeting_id, token = job.claim.meeting.id, job.claim.token
+
+        async def call() -> str:
+            return await self.store.guidance(meeting_id, token) or ""
+
+        return await self._ask(job, "guidance", call) or None
 
     async def _known_speakers(self, job: Job, models: Sequence[str]) -> KnownSpeakers:
         meeting_id, token = job.claim.meeting.id, job.claim.token

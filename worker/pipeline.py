@@ -87,6 +87,7 @@ class Pipeline:
         identify_speakers: False: no voice is compared, and what voices sound like stays in the engine.
         vocabulary: names and terms that may occur in a meeting, besides its own hotwords.
         guidance: what its owner wants of a summary.
+        asks_guidance: False: nobody reads it, so nobody asks for it.
         known_speakers: whom its owner knows, described by one of these models.
     """
 
@@ -97,6 +98,7 @@ class Pipeline:
     clock: Clock
     limits: Limits
     identify_speakers: bool = True
+    asks_guidance: bool = False
     vocabulary: Callable[[Claim], Awaitable[tuple[str, ...]]] = no_vocabulary
     guidance: Callable[[Claim], Awaitable[str | None]] = no_guidance
     known_speakers: Callable[[Claim, Sequence[str]], Awaitable[KnownSpeakers | None]] = nobody_known
@@ -112,7 +114,7 @@ class Pipeline:
 
         # before the long stages, while the database that gave the claim is there, and the engine is not held for it
         hotwords = with_vocabulary(claim.meeting.hotwords, await self.vocabulary(claim))
-        guidance = await self.guidance(claim)
+        guidance = await self.guidance(claim) if self.asks_guidance else None
         source = await self._fetch(run)
         audio = await self._decode(run, source)
         async with self.stages.engine() as engine, _deadline(self.limits.deadline_for(audio.duration_s)):

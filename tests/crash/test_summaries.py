@@ -42,6 +42,7 @@ def summary_children() -> list[Path]:
 async def test_a_summary_comes_into_the_database_or_its_warning_does(lab: Lab) -> None:
     """One of two meetings in a row finds the endpoint well."""
     meetings = [await lab.enqueue(), await lab.enqueue()]
+    await lab.store.set_guidance("Name every price.")
     with ScriptedLlm(thinks(honest), status(401)) as llm:
         worker = lab.worker("w1", once=True, MAX_CONCURRENT_JOBS="1", **endpoint(llm))
         assert await asyncio.to_thread(worker.wait) == 0, worker.errors
@@ -52,6 +53,7 @@ async def test_a_summary_comes_into_the_database_or_its_warning_does(lab: Lab) -
     assert (first.summary.method, first.summary.model) == ("llm", "llama")
     assert [item.segments for item in first.summary.key_points] == [(0,)]
     assert [line["text"] for line in data_lines(llm.questions[0])] == [s.text for s in first.segments]
+    assert "Name every price." in str(llm.questions[0])
     assert first.meeting.warnings == ()
     assert second.summary.method == "extractive"
     assert [warning.code for warning in second.meeting.warnings] == ["summary_llm_failed"]

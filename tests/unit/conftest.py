@@ -62,6 +62,7 @@ class Workshop:
         gates: Sequence[Gate] = (),
         worker_id: str = "w1",
         identify_speakers: bool = True,
+        asks_guidance: bool = False,
         **pace: Any,
     ) -> PCWorker:
         stages = InlineStages(
@@ -79,7 +80,7 @@ class Workshop:
         return PCWorker(
             info=worker_info(worker_id),
             store=store or self.store,
-            pipeline=Pipeline(storage, storage, stages, self.note, clock, limits, identify_speakers),
+            pipeline=Pipeline(storage, storage, stages, self.note, clock, limits, identify_speakers, asks_guidance),
             temp_dir=self.folder / "temp",
             observe=self.note,
             clock=clock,

@@ -76,6 +76,7 @@ class Script(Value):
     turns: tuple[SpeakerTurn, ...] = DEFAULT_TURNS
     voices: tuple[SpeakerEmbedding, ...] | None = None  # what `diarize` describes; None: a unit vector per label
     names_to: Path | None = None  # the names that `summarize` was given are written here
+    guidance_to: Path | None = None  # likewise the guidance
     language: str = "en"
     channels_apart: bool = False  # `decode` gives a file per channel, whose "<stage>-1" and "<stage>-2" are its scripts
     channel_speech_s: tuple[float, float] = (2.0, 2.0)
@@ -267,5 +268,7 @@ class ScriptedSummarizer(Scripted):
         script = self._act("summarize", report)
         if script.names_to:
             script.names_to.write_text(json.dumps(dict(names or {})))
+        if script.guidance_to:
+            script.guidance_to.write_text(guidance or "")
         points = tuple(SummaryItem(text=segment.text, segments=(segment.index,)) for segment in segments[:3])
         return MeetingSummary(overview=f"{len(segments)} segments", key_points=points, method="extractive")
