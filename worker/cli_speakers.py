@@ -11,8 +11,10 @@ import typer
 from worker.cli_shared import EXIT_FAILED, AsJson, console, print_json, refuse, with_store
 
 if TYPE_CHECKING:
+    from worker.config import Settings
+    from worker.ledger_port import Ledger
     from worker.models import Person, WriteAnswer
-    from worker.ports import Ledger
+    from worker.ports import Store
 
 speakers = typer.Typer(
     help="People and their voices: who is who in the lab's meetings, or with --user in those of one user.",
@@ -173,6 +175,35 @@ def opt_in(speaker: Speaker, user: User = None) -> None:
         tell(answer, "The voice is kept again from the next meeting on.", "The voice is kept already.")
 
     with_store(lambda _, store: work(store))
+
+
+@speakers.command()
+def refresh(
+    meetings: Annotated[
+        list[UUID] | None,
+        typer.Argument(metavar="[MEETING]...", help="Ids of completed meetings, as `list` shows them."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All meetings whose voices were described by an earlier model only.")
+    ] = False,
+) -> None:
+    """Describe voices anew from their recordings, so that a new model knows the people too."""
+    from worker import app_revoicing
+
+    if bool(meetings) == every:
+        raise typer.BadParameter("Name meetings, or say --all.")
+
+    async def work(settings: Settings, store: Store) -> bool:
+        is_well = True
+        async for one in app_revoicing.revoiced(settings, store, None if every else meetings):
+            is_well &= one.outcome in ("done", "already_done")
+            said = {"done": "described anew.", "already_done": "nothing to add."}.get(one.outcome)
+            _say(f"{one.title or one.meeting_id}: {said or one.message or one.outcome}")
+        return is_well
+
+    if not with_store(work):
+        raise typer.Exit(EXIT_FAILED)
+    _say("That is all.")
 
 
 def _erase(

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from worker.ledger_port import Ledger
 from worker.models import (
     AudioMetadata,
     Beat,
     ClaimAnswer,
-    Decision,
     Diarization,
     Failure,
     FleetStatus,
@@ -28,7 +28,6 @@ from worker.models import (
     MeetingStatus,
     MeetingSummary,
     NewMeeting,
-    Person,
     ProcessingResult,
     Registration,
     SpeakerEmbedding,
@@ -48,54 +47,6 @@ Report = Callable[[float], None]
 
 def unheard(_progress: float) -> None:
     """The Report of a caller that does not listen."""
-
-
-class Ledger(Protocol):
-    """
-    Who is who: what people decide about speakers and voices. Every decision is a row, and undoing it leaves everything
-    as if it had never been made, whatever was decided before or after; only what was erased does not come back.
-
-    A voice is one label of one meeting. It belongs to whom the newest decision about it says, else to a speaker of its
-    own; one who was merged into another stands for that other. Names, `speakers.embedding`, `speakers.meeting_ids` and
-    the speaker ids in transcripts follow from that. All answer `gone` for what is not there or is somebody else's,
-    `refused` with a sentence, `already_done`, or `done` with the decision's id.
-    """
-
-    async def people(self, user_id: UUID | None = None) -> tuple[Person, ...]:
-        """A user's speakers, or the lab's: those with a name by name, then the others, last heard first."""
-        ...
-
-    async def decisions(self, user_id: UUID | None = None, *, limit: int = 50) -> tuple[Decision, ...]:
-        """Newest first."""
-        ...
-
-    async def name_speaker(self, speaker_id: UUID, name: str | None) -> WriteAnswer: ...
-
-    async def merge_speakers(self, speaker_id: UUID, into_id: UUID) -> WriteAnswer:
-        """`speaker_id` is `into_id`, whose name wins. Refused where only one of them has opted out."""
-        ...
-
-    async def split_voice(self, meeting_id: UUID, label: str) -> WriteAnswer:
-        """Give one meeting's voice a speaker of its own."""
-        ...
-
-    async def confirm_voice(self, meeting_id: UUID, label: str, speaker_id: UUID | None = None) -> WriteAnswer:
-        """The voice is this speaker's; None: of whom it is suggested or identified to be."""
-        ...
-
-    async def reject_voice(self, meeting_id: UUID, label: str) -> WriteAnswer:
-        """The voice is not whom the worker took it for, or suggested."""
-        ...
-
-    async def undo_decision(self, decision_id: int) -> WriteAnswer: ...
-
-    async def forget_speaker(self, speaker_id: UUID) -> WriteAnswer:
-        """Erase all that was kept of the voice; transcripts keep label and name. Cannot be undone."""
-        ...
-
-    async def keep_voice(self, speaker_id: UUID, *, kept: bool) -> WriteAnswer:
-        """False: the speaker opts out; the voice is erased, and none is kept from now on. True takes that back."""
-        ...
 
 
 class Store(Ledger, Protocol):

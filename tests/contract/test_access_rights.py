@@ -95,6 +95,8 @@ FUNCTIONS: dict[str, dict[str, str]] = {
     "public.meeting_detail_v1": _PEOPLE,  # with the caller's own rights
     "public.meeting_detail_v2": _PEOPLE,
     **{f"public.speaker_{act}_v1": _PEOPLE for act in _ACTS},
+    "public.speaker_stale_v1": {SERVICE: "EXECUTE"},
+    "public.speaker_refresh_v1": {SERVICE: "EXECUTE"},
     # called by policies and by the view with the caller's rights, by name by nobody: there is no usage on pc_worker
     "pc_worker.is_path_refused": {AUTHENTICATED: "EXECUTE"},
     "pc_worker.outlook": _PEOPLE,

@@ -47,6 +47,7 @@ LAYERS = {
     **{name: name for name in SAME_NAME},
     **dict.fromkeys(FACES, "cli"),
     **dict.fromkeys(VALUES, "models"),
+    "ledger_port": "ports",
 }
 """The layer of each top-level name of `worker`; all others are core. What people see is one layer, and may print."""
 

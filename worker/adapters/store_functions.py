@@ -12,6 +12,7 @@ from uuid import UUID
 from worker.adapters import store_wire as wire
 from worker.adapters.ledger_functions import LedgerFunctions, whose
 from worker.adapters.migrate_postgres import migrations
+from worker.adapters.refresh_functions import RefreshFunctions
 from worker.adapters.summary_functions import SummaryFunctions
 from worker.exceptions import LeaseLostError, MeetingCancelledError, MeetingGoneError, SchemaMismatchError
 from worker.models import (
@@ -29,7 +30,7 @@ from worker.models import (
 )
 
 
-class StoreFunctions(LedgerFunctions, SummaryFunctions):
+class StoreFunctions(LedgerFunctions, RefreshFunctions, SummaryFunctions):
     """The part of ports.Store that is the same over every transport."""
 
     @abstractmethod

@@ -34,12 +34,13 @@ from worker.models import (
 )
 from worker.ports import Clock
 from worker.testing.memory_queue import ENDED, MemoryQueue
+from worker.testing.memory_refresh import MemoryRefresh
 from worker.testing.memory_summaries import MemorySummaries
 from worker.testing.memory_tables import Job, MeetingRow, QueueLimits, Segment, Worker, moment, rounded_progress
 from worker.testing.memory_vocabulary import MemoryVocabulary
 
 
-class MemoryStore(MemorySummaries):
+class MemoryStore(MemorySummaries, MemoryRefresh):
     """ports.Store without a database. Every call is atomic: none of them awaits anything."""
 
     def __init__(self, clock: Clock, limits: QueueLimits | None = None) -> None:
