@@ -122,8 +122,10 @@ def test_a_deleted_user_takes_meetings_results_voices_and_words_along(server_dsn
         assert after < before
         assert [row for row in after if str(A) in row[1] or str(A_DONE) in row[1]] == []
         kept = [table for table, row in sorted(after) if str(B) in row or str(B_DONE) in row]
-        assert len(set(kept)) == 9
+        assert len(set(kept)) == 10
         assert project.admin.execute("select count(*) from pc_worker.jobs").fetchone() == (6,)
+        for private in ("voices", "speaker_versions"):
+            assert project.admin.execute(f"select count(*) from pc_worker.{private}").fetchone() == (2,)
 
 
 def test_rows_of_users_who_are_gone_stay_and_new_ones_must_exist(empty_dsn: str) -> None:
@@ -154,7 +156,7 @@ def test_a_column_that_refers_to_something_keeps_that_and_its_default(empty_dsn:
         "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint c"
         " where contype = 'f' and confrelid::regclass::text in ('profiles', 'auth.users') order by 1",
     )
-    owned = ("speakers", "summary_guidance", "vocabulary")
+    owned = ("speaker_decisions", "speakers", "summary_guidance", "vocabulary")
     assert references == [("meetings", "profiles"), *((table, "auth.users") for table in owned)]
     found = run(owner_dsn, "select pg_get_expr(adbin, adrelid) from pg_attrdef where adrelid = 'meetings'::regclass")
     assert ("'00000000-0000-0000-0000-000000000000'::uuid",) in found

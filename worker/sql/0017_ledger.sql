@@ -113,7 +113,11 @@ begin
     owners := array(select m.user_id from public.meetings m where m.id = p_meeting_id
                     union select v.user_id from pc_worker.voices v where v.meeting_id = p_meeting_id order by 1);
     foreach owner in array owners loop
-        continue when pc_worker.is_leaving(owner);
+        if pc_worker.is_leaving(owner) then
+            delete from pc_worker.speaker_versions where user_id in (
+                select user_id from pc_worker.speaker_versions where user_id = owner for update skip locked);
+            continue;
+        end if;
         perform pc_worker.lock_people(owner);
         touched := array(select distinct speaker_id from pc_worker.voices
                           where meeting_id = p_meeting_id and user_id is not distinct from owner and speaker_id is not null);
@@ -185,6 +189,19 @@ end $$;
 
 create trigger speakers_before_write before insert or update of name on public.speakers
     for each row execute function pc_worker.speakers_before_write();
+
+-- Who has lost the name by hand and has no voice either is nobody any more.
+create function pc_worker.speakers_after_unname() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+    delete from public.speakers where id = new.id and not pc_worker.is_person(id);
+    return null;
+end $$;
+
+create trigger speakers_after_unname after update of name on public.speakers
+    for each row when (old.name is not null and new.name is null)
+    execute function pc_worker.speakers_after_unname();
 
 -- A speaker whom somebody deletes: the voices stay labels, for good. Rows that have nothing to say any more are deleted
 -- by settle.
@@ -324,7 +341,7 @@ begin
     for ours in select p.oid::regprocedure as name from pg_catalog.pg_proc p
                  where p.pronamespace = 'pc_worker'::regnamespace
                    and p.proname in ('retire_voices', 'note_match', 'is_leaving', 'who', 'tidy_name', 'known_people',
-                                     'speakers_before_write', 'speakers_before_delete')
+                                     'speakers_before_write', 'speakers_after_unname', 'speakers_before_delete')
     loop
         perform pc_worker.close_to_all('function ' || ours.name);
     end loop;
