@@ -11,7 +11,7 @@ import pytest
 from tests.support.children import Progress, recording, scripted_stages
 from worker.exceptions import AudioTruncatedError, GpuOutOfMemoryError, PCWorkerException, WorkerStoppedError
 from worker.models import Stage, TranscriptSegment, Word
-from worker.ports import Stages
+from worker.ports import Stages, channel_paths
 from worker.testing.scripted import (
     DEFAULT_TURNS,
     DEFAULT_WORDS,
@@ -28,6 +28,7 @@ def inline_stages() -> InlineStages:
         decoder=ScriptedDecoder(),
         transcriber=ScriptedTranscriber(),
         diarizer=ScriptedDiarizer(),
+        describer=ScriptedDiarizer(),
         summarizer=ScriptedSummarizer(),
         settings={"transcribe": "scripted"},
     )
@@ -69,6 +70,25 @@ async def test_a_meeting_goes_through_all_computing_stages(stages: Stages, tmp_p
 
     summary = await stages.summarize((segment(0, "hello"), segment(1, "good-bye")), language="en", report=silent)
     assert [point.text for point in summary.key_points] == ["hello", "good-bye"]
+
+
+async def test_voices_are_described_without_a_diarizer(stages: Stages, tmp_path: Path) -> None:
+    """Of two voices that are told apart by their channels, say; with what was spoken of each."""
+    async with stages.engine() as engine:
+        voices = await engine.describe(recording(tmp_path), DEFAULT_TURNS, silent)
+    assert [(voice.label, voice.vector) for voice in voices] == [("SPEAKER_00", (1.0, 0.0)), ("SPEAKER_01", (0.0, 1.0))]
+    assert [voice.speech_s for voice in voices] == pytest.approx([1.95, 2.05])
+
+
+async def test_channels_of_their_own_are_files_of_their_own(stages: Stages, tmp_path: Path) -> None:
+    """Each engine call then gets one of them, beside the mono sound."""
+    words = [{"text": "left", "start_s": 0.0, "end_s": 0.2}]
+    source = recording(tmp_path, decode={"channels_apart": True}, **{"transcribe-1": {"words": words}})
+    metadata = await stages.decode(source, tmp_path / "audio.wav", silent, channels="separate")
+    assert metadata.channels_apart
+    first, second = channel_paths(tmp_path / "audio.wav")
+    assert [word.text for word in await transcribe(stages, first)] == ["left"]
+    assert await transcribe(stages, second) == DEFAULT_WORDS
 
 
 def segment(index: int, text: str) -> TranscriptSegment:

@@ -23,6 +23,7 @@ SCRIPTED = {
     "decoder": "worker.testing.scripted:ScriptedDecoder",
     "transcriber": "worker.testing.scripted:ScriptedTranscriber",
     "diarizer": "worker.testing.scripted:ScriptedDiarizer",
+    "describer": "worker.testing.scripted:ScriptedDiarizer",
     "summarizer": "worker.testing.scripted:ScriptedSummarizer",
 }
 
@@ -42,7 +43,7 @@ def scripted_child(*names: str, scripts: Mapping[str, Mapping[str, Any]] | None 
 def scripted_stages(num_engines: int = 1, **options: Any) -> ChildStages:
     return ChildStages(
         prep=scripted_child("decoder", "summarizer", name="prep", **options),
-        engines=[scripted_child("transcriber", "diarizer", **options) for _ in range(num_engines)],
+        engines=[scripted_child("transcriber", "diarizer", "describer", **options) for _ in range(num_engines)],
         settings={"transcribe": "scripted"},
     )
 
