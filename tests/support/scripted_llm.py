@@ -163,8 +163,8 @@ def breaks_off(exchange: Exchange) -> None:
 
 
 def floods(exchange: Exchange) -> None:
-    """More bytes than an answer has."""
-    exchange.send(200, b" " * (5 * 2**20))
+    """More bytes than an answer has, though it is one."""
+    exchange.send(200, completion("{}") + b" " * (5 * 2**20))
 
 
 def has(*names: str) -> Reply:

@@ -155,7 +155,7 @@ def test_an_endpoint_that_takes_no_response_format_at_all_is_asked_without() -> 
 @pytest.mark.parametrize(
     "written",
     [
-        "<think>They bought {things}.</think>" + json.dumps(FULL),
+        '<think>They bought {things}: {"overview": []}</think>' + json.dumps(FULL),
         "so they bought it</think>\n```json\n" + json.dumps(FULL, indent=1) + "\n```\nI hope this helps {you}!",
         json.dumps({**FULL, "extra": 1, "action_items": None}),
     ],
@@ -225,7 +225,8 @@ def test_a_part_that_the_endpoint_finds_too_long_is_halved() -> None:
     with ScriptedLlm(too_long, thinks(honest)) as llm:
         summary = summarized(llm)
     assert summary.method == "llm"
-    assert [len(data_lines(question)) for question in llm.questions] == [5, 2, 3, 4]
+    whole, *halves, merged = [len(data_lines(question)) for question in llm.questions]
+    assert (whole, sorted(halves), merged) == (5, [2, 3], 4)
 
 
 def test_an_answer_that_was_cut_off_is_asked_for_in_halves() -> None:
