@@ -47,6 +47,11 @@ SHAKEN = pytest.param("supabase-shaken", marks=pytest.mark.slow)
 """PostgREST is killed and started anew between the calls."""
 
 
+BY_HTTP = [pytest.param(name, marks=pytest.mark.slow) for name in ("supabase-service", "supabase-worker")]
+MOSTLY_IN_SQL = pytest.mark.parametrize("world", ["memory", "postgres", *BY_HTTP, SHAKEN], indirect=True)
+"""For rules of which a Supabase project only carries the calls, which other tests show: those are slow there."""
+
+
 @pytest.fixture(params=["memory", "postgres", "supabase-service", "supabase-worker", SHAKEN])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
     """The queue under test: every rule holds for each store."""

@@ -36,9 +36,37 @@ INVARIANTS = {
           left join public.meeting_speakers ms on ms.meeting_id = s.meeting_id and ms.label = s.speaker_label
          where s.speaker_id is distinct from ms.speaker_id
     """,
-    "no speaker is left over": """
+    "speakers are those who have a name or a voice": """
         select s.id from public.speakers s
-         where s.name is null and not exists (select from public.meeting_speakers where speaker_id = s.id)
+         where s.name is null and not exists (select from pc_worker.voices v where v.speaker_id = s.id)
+        union all
+        select v.speaker_id from pc_worker.voices v
+         where v.speaker_id is not null and not exists (select from public.speakers s where s.id = v.speaker_id)
+    """,
+    "who was merged into somebody is no speaker any more": """
+        select s.id from public.speakers s
+          join public.speaker_decisions d on d.other_speaker_id = s.id and d.kind = 'merged' and d.undone_at is null
+    """,
+    "meetings show the speakers of their newest voices": """
+        select v.id from pc_worker.voices v
+          full join public.meeting_speakers ms on ms.meeting_id = v.meeting_id and ms.label = v.label
+         where v.is_current is not false and (v.id is null or ms.label is null
+                                              or v.speaker_id is distinct from ms.speaker_id)
+    """,
+    "an embedding is at the speaker of its voice, and none is kept of an erased one": """
+        select e.id from public.speaker_embeddings e left join pc_worker.voices v on v.id = e.voice_id
+         where v.id is null or v.is_erased or v.speaker_id is distinct from e.speaker_id
+    """,
+    "nothing is kept of the voice of who has opted out": """
+        select e.id from public.speaker_embeddings e join public.speakers s on s.id = e.speaker_id
+         where not s.keeps_voice
+    """,
+    "nobody has speakers, voices and decisions of two owners": """
+        select v.id from pc_worker.voices v join public.speakers s on s.id = v.speaker_id
+         where v.user_id is distinct from s.user_id
+        union all
+        select d.id from public.speaker_decisions d join public.speakers s on s.id = d.speaker_id
+         where d.user_id is distinct from s.user_id
     """,
     "meeting_ids of a speaker are the meetings it speaks in": """
         select s.id from public.speakers s

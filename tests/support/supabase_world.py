@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from tests.support.supabase_project import add_user, make_project
 from tests.support.supabase_stack import SupabaseStack
 from worker.adapters.migrate_postgres import migrate
 from worker.adapters.store_supabase import SupabaseStore
-from worker.models import Meeting, MeetingDetail, MeetingStatus, NewMeeting, WriteAnswer
+from worker.models import Meeting, MeetingDetail, MeetingStatus, NewMeeting
 from worker.ports import Store
 
 
@@ -43,21 +43,6 @@ class WorkerRoleStore(SupabaseStore):
 
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None:
         return await self._people.meeting(meeting_id)
-
-    async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:
-        return await self._people.words(user_id)
-
-    async def add_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
-        return await self._people.add_words(words, user_id)
-
-    async def remove_words(self, words: Sequence[str], user_id: UUID | None = None) -> tuple[str, ...]:
-        return await self._people.remove_words(words, user_id)
-
-    async def cancel(self, meeting_id: UUID) -> WriteAnswer:
-        return await self._people.cancel(meeting_id)
-
-    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
-        return await self._people.retry(meeting_id, replace_edits=replace_edits)
 
     async def close(self) -> None:
         await super().close()

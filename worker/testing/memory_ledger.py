@@ -42,10 +42,7 @@ class MemoryLedger:
 
     async def people(self, user_id: UUID | None = None) -> tuple[Person, ...]:
         rows = self.queue.voices.rows().values()
-        people = [self._person(row) for row in rows if row.user_id == user_id]
-        named = sorted((one for one in people if one.name is not None), key=lambda one: (one.name or "", one.id))
-        others = [one for one in people if one.name is None]
-        return (*named, *sorted(others, key=lambda one: (_newest_first(one), one.id)))
+        return tuple(sorted((self._person(row) for row in rows if row.user_id == user_id), key=_place))
 
     def _person(self, row: SpeakerRow) -> Person:
         voices = [voice for voice in self.queue.voices.voices_of(row.id) if voice.is_current]
@@ -72,10 +69,10 @@ class MemoryLedger:
 
     def decide_name(self, speaker_id: UUID, name: str | None, decided_by: str) -> WriteAnswer:
         row, wanted = self._row(speaker_id), (name or "").strip() or None
+        if len((wanted or "").encode()) > MAX_NAME_BYTES:
+            return _refused(f"A name has at most {MAX_NAME_BYTES} bytes. Shorten it.")
         if row is None:
             return NO_SPEAKER
-        if len((wanted or "").encode()) > MAX_NAME_BYTES:
-            return _refused("The name is too long. Give a shorter one.")
         if wanted == row.name:
             return DONE_ALREADY
         return self.decide("named", row.user_id, speaker_id=row.id, name=wanted, decided_by=decided_by)
@@ -252,8 +249,10 @@ def _refused(message: str) -> WriteAnswer:
     return WriteAnswer(outcome="refused", message=message)
 
 
-def _newest_first(person: Person) -> float:
-    return -person.last_heard_at.timestamp() if person.last_heard_at else 0.0
+def _place(person: Person) -> tuple[object, ...]:
+    """Those with a name by name, then the others, last heard first."""
+    heard_at = person.last_heard_at.timestamp() if person.last_heard_at else 0.0
+    return (person.name is None, (person.name or "").lower(), person.name or "", -heard_at, person.id)
 
 
 def _recognised(heard: Collection[MeetingSpeaker]) -> set[UUID]:
