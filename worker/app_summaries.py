@@ -81,7 +81,9 @@ class Resummarizer:
             return Outcome(meeting_id, f"Nothing was changed: {error}", failed=True)
         if self.by_model and summary.method != "llm":
             return await self._without_model(found, summary)
-        answer = await self.store.write_summary(meeting_id, summary, replace_edits=self.replace_edits)
+        answer = await self.store.write_summary(
+            meeting_id, summary, replace_edits=self.replace_edits, completed_at=found.meeting.completed_at
+        )
         if answer.outcome not in ("done", "already_done"):
             return Outcome(meeting_id, answer.message or f"The database answered {answer.outcome}.")
         return Outcome(meeting_id, _told(summary), is_done=True)
@@ -115,7 +117,7 @@ class Resummarizer:
         why = " ".join(warning.message for warning in fallback.warnings) or "The language model wrote no summary."
         if present is not None and (present.method == "llm" or present.is_edited):
             return Outcome(meeting_id, f"The summary stays as it is. {why}", failed=True)
-        await self.store.write_summary(meeting_id, fallback)
+        await self.store.write_summary(meeting_id, fallback, completed_at=found.meeting.completed_at)
         return Outcome(meeting_id, why, failed=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
@@ -129,13 +130,19 @@ class Store(Ledger, Protocol):
     async def meeting(self, meeting_id: UUID) -> MeetingDetail | None: ...
 
     async def write_summary(
-        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
+        self,
+        meeting_id: UUID,
+        summary: MeetingSummary,
+        *,
+        replace_edits: bool = False,
+        completed_at: datetime | None = None,
     ) -> WriteAnswer:
         """
         A completed meeting's new summary; the one before is kept as a version.
 
-        `refused` while the meeting is worked on, and without `replace_edits` where somebody corrected the summary. The
-        meeting's warnings of the earlier summary go, those of this one come. `already_done` where it is the same.
+        `refused` while the meeting is worked on, without `replace_edits` where somebody corrected the summary, and when
+        the result is not the one of `completed_at` any more. The meeting's warnings of the earlier summary go, those of
+        this one come. `already_done` where it is the same.
         """
         ...
 

@@ -151,7 +151,7 @@ def detail(found: MeetingDetail) -> RenderableType:
         shares = [SpeakingShare.model_validate(share) for share in meeting.result["speaking"]]
         parts += [Text(), speaking(shares, _names(found))]
     if found.summary is not None:
-        parts += [Text(), summary(found.summary)]
+        parts += [Text(), summary(found.summary, _names(found))]
     if meeting.result and meeting.result.get("stage_seconds"):
         parts += [Text(), stage_seconds(meeting.result["stage_seconds"])]
     return Group(*parts)
@@ -219,8 +219,10 @@ def speaking(shares: Iterable[SpeakingShare], names: Mapping[str, str]) -> Rende
     return Group(Text("Who spoke", style="bold"), Padding(table, (0, 2)))
 
 
-def summary(value: MeetingSummary) -> RenderableType:
+def summary(value: MeetingSummary, names: Mapping[str, str]) -> RenderableType:
+    """`names`: of the labels, as people know them."""
     made = "sentences picked from the transcript" if value.method == "extractive" else f"written by {value.model}"
+    made += ", corrected by hand" if value.is_edited else ""
     parts: list[RenderableType] = [
         Text.assemble(("Summary", "bold"), (f" ({made})", "dim")),
         Padding(Text(value.overview), (0, 2)),
@@ -234,15 +236,16 @@ def summary(value: MeetingSummary) -> RenderableType:
     }
     for heading, items in sections.items():
         if items:
-            parts += [Text(heading, style="bold"), *_items(items)]
+            parts += [Text(heading, style="bold"), *_items(items, names)]
     return Group(*parts)
 
 
-def _items(items: Iterable[SummaryItem]) -> Iterator[RenderableType]:
+def _items(items: Iterable[SummaryItem], names: Mapping[str, str]) -> Iterator[RenderableType]:
     for item in items:
         start = f"{clock_time(item.start_s)}  " if item.start_s is not None else ""
-        owner = f"  ({', '.join(filter(None, (item.owner, item.due)))})" if item.owner or item.due else ""
-        yield Padding(Text(f"- {start}{item.text}{owner}"), (0, 2))
+        owner = names.get(item.owner, item.owner) if item.owner else None
+        who_and_when = f"  ({', '.join(filter(None, (owner, item.due)))})" if owner or item.due else ""
+        yield Padding(Text(f"- {start}{item.text}{who_and_when}"), (0, 2))
 
 
 def stage_seconds(seconds: dict[str, float]) -> Text:

@@ -192,6 +192,18 @@ async def test_only_a_completed_meeting_is_summarized_anew(world: QueueWorld) ->
     assert (await world.store.write_summary(uuid4(), written("x"))).outcome == "gone"
 
 
+async def test_a_summary_of_an_earlier_result_is_refused(world: QueueWorld) -> None:
+    """Its indexes would point at other words."""
+    meeting_id = await world.completed(await world.worker(), "as it was")
+    completed_at = (await world.detail(meeting_id)).meeting.completed_at
+    world.advance(0.25)
+    await done_anew(world, meeting_id, "anew")
+    answer = await world.store.write_summary(meeting_id, written("late"), completed_at=completed_at)
+    assert (answer.outcome, "transcribed again meanwhile" in str(answer.message)) == ("refused", True)
+    completed_at = (await world.detail(meeting_id)).meeting.completed_at
+    assert (await world.store.write_summary(meeting_id, written("new"), completed_at=completed_at)).outcome == "done"
+
+
 async def test_the_backlog_is_what_no_language_model_has_summarized(world: QueueWorld) -> None:
     """Completed, with words, oldest first, page by page; corrected ones only if asked for."""
     info = await world.worker()

@@ -17,6 +17,8 @@ from worker.models import (
     MeetingDetail,
     MeetingSpeaker,
     MeetingStatus,
+    MeetingSummary,
+    SummaryItem,
     Trouble,
     WorkerState,
     WorkInProgress,
@@ -66,6 +68,23 @@ def test_a_transcript_shows_names_where_there_are_some() -> None:
     assert "completed" in text
     assert "1:05" in text
     assert "sentences picked from the transcript" in text
+
+
+def test_a_summary_shows_names_and_who_wrote_it() -> None:
+    """A name that was given later too; the owner of a task may also be somebody who did not speak."""
+    tasks = (
+        SummaryItem(text="Buy it", owner="SPEAKER_00", due="Friday"),
+        SummaryItem(text="Sell it", owner="Bea"),
+        SummaryItem(text="Keep it"),
+    )
+    value = MeetingSummary(overview="x", action_items=tasks, method="llm", model="llama", is_edited=True)
+    text = shown(views.summary(value, {"SPEAKER_00": "Ada"}))
+    assert "Summary (written by llama, corrected by hand)" in text
+    assert [line.strip() for line in text.splitlines() if line.startswith("  -")] == [
+        "- Buy it  (Ada, Friday)",
+        "- Sell it  (Bea)",
+        "- Keep it",
+    ]
 
 
 def test_a_failed_meeting_shows_sentence_and_code() -> None:

@@ -5,6 +5,7 @@ What people do about summaries, as the SQL functions take it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,14 +20,21 @@ class SummaryFunctions(ABC):
     async def call(self, function: str, **parameters: Any) -> dict[str, Any]: ...
 
     async def write_summary(
-        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
+        self,
+        meeting_id: UUID,
+        summary: MeetingSummary,
+        *,
+        replace_edits: bool = False,
+        completed_at: datetime | None = None,
     ) -> WriteAnswer:
-        payload = wire.storable(summary.model_dump(mode="json", exclude={"is_edited"}))
-        return wire.write_answer(
-            await self.call(
-                "meeting_summarize_v1", p_meeting_id=meeting_id, p_summary=payload, p_replace_edits=replace_edits
-            )
+        answer = await self.call(
+            "meeting_summarize_v1",
+            p_meeting_id=meeting_id,
+            p_summary=wire.storable(summary.model_dump(mode="json", exclude={"is_edited"})),
+            p_replace_edits=replace_edits,
+            **({} if completed_at is None else {"p_completed_at": completed_at.isoformat()}),
         )
+        return wire.write_answer(answer)
 
     async def extractive_meetings(
         self, *, after: UUID | None = None, limit: int = 100, with_edited: bool = False

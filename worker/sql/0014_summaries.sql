@@ -323,12 +323,15 @@ $$;
 
 -- A new summary of a completed meeting: overview, key_points, decisions, action_items, open_questions, topics, method,
 -- model, language, num_dropped, warnings. p_replace_edits: true also when somebody corrected the one that is there.
-create function public.meeting_summarize_v1(p_meeting_id uuid, p_summary jsonb, p_replace_edits jsonb default 'false')
+-- p_completed_at: of the result that was summarized; its indexes mean nothing in another one.
+create function public.meeting_summarize_v1(
+    p_meeting_id uuid, p_summary jsonb, p_replace_edits jsonb default 'false', p_completed_at text default null)
 returns jsonb
 language plpgsql security definer set search_path = '' set statement_timeout = '60s'
 as $$
 declare
     was text;
+    was_completed_at timestamptz;
     present public.meeting_summaries;
     wanted public.meeting_summaries;
 begin
@@ -336,13 +339,16 @@ begin
        or not pc_worker.are_summary_lists(p_summary) then
         raise exception using errcode = '22023', message = 'That is no summary; nothing was written.';
     end if;
-    select status into was from public.meetings
+    select status, completed_at into was, was_completed_at from public.meetings
      where id = p_meeting_id and pc_worker.may_change(user_id) for no key update;
     if was is null then
         return jsonb_build_object('outcome', 'gone', 'message', 'There is no such meeting.');
     elsif was <> 'completed' then
         return jsonb_build_object('outcome', 'refused', 'message',
             format('The meeting is %s. Only a completed meeting can be summarized anew.', was));
+    elsif was_completed_at is distinct from coalesce(p_completed_at::timestamptz, was_completed_at) then
+        return jsonb_build_object('outcome', 'refused', 'message',
+            'The meeting was transcribed again meanwhile, and has a summary of that. Try again if it should be another.');
     end if;
     select * into present from public.meeting_summaries where meeting_id = p_meeting_id;
     if present.edited_at is not null and p_replace_edits is distinct from 'true' then
@@ -385,7 +391,7 @@ $$;
 
 do $$
 declare
-    for_people constant text := 'function public.meeting_summarize_v1(uuid, jsonb, jsonb),
+    for_people constant text := 'function public.meeting_summarize_v1(uuid, jsonb, jsonb, text),
         public.summary_backlog_v1(bigint, jsonb, uuid)';
 begin
     perform pc_worker.close_to_all('table public.meeting_summary_versions');

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from uuid import UUID
 
 from worker.exceptions import SupabaseQueryError
@@ -22,13 +23,24 @@ class MemorySummaries(TableEdits):
         self._guidance: dict[UUID | None, str] = {}
 
     async def write_summary(
-        self, meeting_id: UUID, summary: MeetingSummary, *, replace_edits: bool = False
+        self,
+        meeting_id: UUID,
+        summary: MeetingSummary,
+        *,
+        replace_edits: bool = False,
+        completed_at: datetime | None = None,
     ) -> WriteAnswer:
         row = self.queue.meetings.get(meeting_id)
         if row is None:
             return WriteAnswer(outcome="gone", message="There is no such meeting.")
         if row.value.status is not MeetingStatus.COMPLETED:
             sentence = f"The meeting is {row.value.status}. Only a completed meeting can be summarized anew."
+            return WriteAnswer(outcome="refused", message=sentence)
+        if completed_at not in (None, row.value.completed_at):
+            sentence = (
+                "The meeting was transcribed again meanwhile, and has a summary of that. "
+                "Try again if it should be another."
+            )
             return WriteAnswer(outcome="refused", message=sentence)
         if row.is_summary_edited and not replace_edits:
             sentence = (
