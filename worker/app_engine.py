@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worker.engine.voice_describer import VoiceDescriber  # not for types only: the child reads what factories return
 from worker.exceptions import ModelUnavailableError
 from worker.ports import Diarizer, Transcriber
 
 if TYPE_CHECKING:
-    from worker.engine.voice_describer import VoiceDescriber
     from worker.engine.voices import VoiceEncoder
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,6 @@ def diarizer(
 def describer(*, gpu_uuid: str | None, cuda_device: int, num_threads: int) -> VoiceDescriber:
     """What voices sound like, where somebody else has told them apart."""
     from worker.engine.torch_device import torch_device
-    from worker.engine.voice_describer import VoiceDescriber
 
     device = torch_device(gpu_uuid is not None, cuda_device)
     return VoiceDescriber(_voice_encoder(), num_threads=num_threads, device=device)
