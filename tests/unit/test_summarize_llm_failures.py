@@ -135,3 +135,9 @@ def test_no_failure_leaves_words_of_the_meeting_in_the_log(caplog: pytest.LogCap
     ours = [record for record in caplog.records if record.name.startswith("worker")]
     assert [(record.message, record.__dict__["cause"]) for record in ours] == [("summary_llm_failed", "invalid")]
     assert not any(word in repr([r.__dict__ for r in ours]) for word in ("haunted", "thermostat", KEY))
+
+
+def test_what_nobody_foresaw_costs_only_the_models_summary() -> None:
+    """Here a key that no header can carry."""
+    with ScriptedLlm(says(FULL)) as llm:
+        assert_fallback(ask(llm.url, key="schl\u00fcssel \u6e29"), "unforeseen")

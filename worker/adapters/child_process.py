@@ -59,7 +59,7 @@ class ChildProcess:
     Calls methods of objects that live in a process of their own.
 
     Args:
-        name: for logs and `ps`; also the kind of work: "prep", "engine".
+        name: for logs and `ps`; also the kind of work: "prep", "engine", "summary".
         objects: what the child may construct, by the name that calls use.
         environment: the child's whole environment, PYTHONPATH apart.
         stall_s: the longest silence (no progress, no result) while a method runs; then the child is killed.

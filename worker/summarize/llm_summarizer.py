@@ -103,7 +103,8 @@ class LlmSummarizer:
                     answer = await minutes.write()
             except TimeoutError:
                 raise LlmError("too_slow") from None
-        self._dialect = client.dialect
+            finally:
+                self._dialect = client.dialect
         return self._summary(answer, minutes, segments, prompt)
 
     def _summary(
