@@ -55,6 +55,16 @@ create unique index voices_current on pc_worker.voices (meeting_id, label) where
 create index voices_meeting on pc_worker.voices (meeting_id);
 create index voices_speaker on pc_worker.voices (speaker_id);
 
+-- What derive_speaker has summed, so that one more meeting is not all of them again.
+create table pc_worker.voice_sums (
+    speaker_id      uuid primary key references public.speakers (id) on delete cascade,
+    model           text not null,
+    num_summed      bigint not null,
+    marks           bigint not null,                    -- of the ids that were summed
+    last_id         bigint not null,
+    sums            double precision[] not null
+);
+
 create table public.speaker_decisions (
     id              bigint generated always as identity primary key,
     user_id         uuid,
@@ -267,26 +277,54 @@ as $$
     update pc_worker.speaker_versions set version = version + 1 where user_id is not distinct from p_user_id
 $$;
 
--- All that public.speakers says of one, from the facts.
-create or replace function pc_worker.derive_speaker(p_speaker_id uuid) returns void
+-- The mean of the speaker's embeddings, weighted by speech, in the model with most speech, of length 1. What was summed
+-- before is added to as long as it is still there.
+create function pc_worker.centroid_of(p_speaker_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
     best text;
-    centroid jsonb;
+    was pc_worker.voice_sums;
+    seen record;
+    summed double precision[];
 begin
     select e.model into best from public.speaker_embeddings e
      where e.speaker_id = p_speaker_id group by e.model order by sum(e.speech_s) desc, e.model limit 1;
-    with sums as (
-        select v.position, sum((v.value #>> '{}')::double precision * greatest(e.speech_s, 0.001)) as value
-          from public.speaker_embeddings e, jsonb_array_elements(e.embedding) with ordinality as v (value, position)
-         where e.speaker_id = p_speaker_id and e.model = best
-         group by v.position
-    ), norm as (select nullif(sqrt(sum(sums.value ^ 2)), 0) as length from sums)
-    select jsonb_agg(round((sums.value / norm.length)::numeric, 6) order by sums.position) into centroid from sums, norm;
+    select * into was from pc_worker.voice_sums where speaker_id = p_speaker_id and model = best;
+    select count(*) filter (where e.id <= was.last_id) as num_before,
+           bit_xor(hashint8extended(e.id, 0)) filter (where e.id <= was.last_id) as marks_before,
+           count(*) as num, bit_xor(hashint8extended(e.id, 0)) as marks, max(e.id) as last_id
+      into seen from public.speaker_embeddings e where e.speaker_id = p_speaker_id and e.model = best;
+    if (seen.num_before, seen.marks_before) is distinct from (was.num_summed, was.marks) then
+        was.sums := '{}';
+        was.last_id := null;
+    end if;
+    select array_agg(t.total order by t.position) into summed
+      from (select p.position, sum(p.value) as total
+              from (select k.position, k.value from unnest(was.sums) with ordinality as k (value, position)
+                    union all
+                    select v.position, (v.value #>> '{}')::double precision * greatest(e.speech_s, 0.001)
+                      from public.speaker_embeddings e, jsonb_array_elements(e.embedding) with ordinality as v (value, position)
+                     where e.speaker_id = p_speaker_id and e.model = best and (was.last_id is null or e.id > was.last_id)) p
+             group by p.position) t;
+    delete from pc_worker.voice_sums where speaker_id = p_speaker_id;
+    if summed is not null then
+        insert into pc_worker.voice_sums (speaker_id, model, num_summed, marks, last_id, sums)
+        values (p_speaker_id, best, seen.num, seen.marks, seen.last_id, summed);
+    end if;
+    return (select jsonb_agg(round((v.value / norm.length)::numeric, 6) order by v.position)
+              from unnest(summed) with ordinality as v (value, position)
+             cross join (select nullif(sqrt(sum(n.value ^ 2)), 0) as length from unnest(summed) as n (value)) norm);
+end $$;
+
+-- All that public.speakers says of one, from the facts.
+create or replace function pc_worker.derive_speaker(p_speaker_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
     update public.speakers s
        set name = pc_worker.name_of(s.id), keeps_voice = pc_worker.opted_out(s.id) = '{}',
-           embedding = centroid, updated_at = pc_worker.now(),
+           embedding = pc_worker.centroid_of(s.id), updated_at = pc_worker.now(),
            meeting_ids = array(select distinct v.meeting_id from pc_worker.voices v
                                 where v.speaker_id = s.id and v.is_current order by 1)
      where s.id = p_speaker_id;
@@ -369,16 +407,18 @@ declare
     ours record;
     seen text;
 begin
-    perform pc_worker.close_to_all('table public.speaker_decisions, pc_worker.voices, pc_worker.speaker_versions');
+    perform pc_worker.close_to_all('table public.speaker_decisions, pc_worker.voices, pc_worker.speaker_versions,
+                                    pc_worker.voice_sums');
     perform pc_worker.close_to_all('sequence public.speaker_decisions_id_seq, pc_worker.voices_id_seq');
     alter table public.speaker_decisions enable row level security;
     alter table pc_worker.voices enable row level security;
     alter table pc_worker.speaker_versions enable row level security;
+    alter table pc_worker.voice_sums enable row level security;
     for ours in select p.oid::regprocedure as name from pg_catalog.pg_proc p
                  where p.pronamespace = 'pc_worker'::regnamespace
                    and p.proname in ('root_of', 'members_of', 'speaker_of', 'name_of', 'opted_out', 'is_person',
-                                     'suggested_of', 'lock_people', 'lock_people_briefly', 'new_people_version', 'erase',
-                                     'show_voices', 'settle')
+                                     'suggested_of', 'lock_people', 'lock_people_briefly', 'new_people_version',
+                                     'centroid_of', 'erase', 'show_voices', 'settle')
     loop
         perform pc_worker.close_to_all('function ' || ours.name);
     end loop;

@@ -305,19 +305,18 @@ declare
     owner uuid := pc_worker.asked_owner(p_user_id);
     listed jsonb;
 begin
-    with heard as (
-        select v.speaker_id, count(distinct v.meeting_id) as num_meetings, sum(ms.speech_s) as speech_s,
-               max(m.created_at) as last_heard_at
-          from pc_worker.voices v
-          join public.meeting_speakers ms on ms.meeting_id = v.meeting_id and ms.label = v.label
-          join public.meetings m on m.id = v.meeting_id
-         where v.is_current and v.user_id is not distinct from owner
-         group by v.speaker_id
-    ), people as (
-        select s.id, s.user_id, s.name, coalesce(h.num_meetings, 0) as num_meetings, coalesce(h.speech_s, 0) as speech_s,
+    with people as (
+        select s.id, s.user_id, s.name, h.num_meetings, h.speech_s,
                (select count(*) from public.speaker_embeddings e where e.speaker_id = s.id) as num_voiceprints,
                s.keeps_voice, h.last_heard_at
-          from public.speakers s left join heard h on h.speaker_id = s.id
+          from public.speakers s
+         cross join lateral (
+               select count(distinct v.meeting_id) as num_meetings, coalesce(sum(ms.speech_s), 0) as speech_s,
+                      max(m.created_at) as last_heard_at
+                 from pc_worker.voices v
+                 join public.meeting_speakers ms on ms.meeting_id = v.meeting_id and ms.label = v.label
+                 join public.meetings m on m.id = v.meeting_id
+                where v.speaker_id = s.id and v.is_current) h
          where s.user_id is not distinct from owner and pc_worker.may_change(owner))
     select jsonb_agg(to_jsonb(p) order by p.name is null, p.name collate "C", case when p.name is null then p.last_heard_at end desc nulls last, p.id)
       into listed from people p;
