@@ -194,13 +194,13 @@ async def test_the_same_worker_id_twice_on_one_host_is_refused(lab: Lab) -> None
 async def test_a_finished_result_survives_a_database_that_is_away_and_a_kill(lab: Lab) -> None:
     """The result is on disk before it is sent; the next start hands it over without computing anything again."""
     meeting_id = await lab.enqueue()
-    with_function = "select p.oid::regprocedure::text from pg_proc p where proname = 'worker_complete_v1'"
+    with_function = "select p.oid::regprocedure::text from pg_proc p where proname = 'worker_complete_v2'"
     signature = lab.rows(with_function)[0][0]
     lab.execute(f"alter function {signature} rename to worker_complete_away")
     worker = lab.worker("w1")
     worker.wait_for("StoreUnavailable", call="complete")
     worker.kill()
-    lab.execute(f"alter function {signature.replace('_v1', '_away')} rename to worker_complete_v1")
+    lab.execute(f"alter function {signature.replace('_v2', '_away')} rename to worker_complete_v2")
     again = lab.worker("w1", once=True)
     assert again.wait() == 0, again.errors
     assert [event["event"] for event in again.seen if event["event"].startswith("Stage")] == []
