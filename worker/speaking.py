@@ -7,8 +7,9 @@ Times and turns are what the diarizer hears; questions are what the transcript r
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from worker.models import Diarization, SpeakerTurn, SpeakingShare, TranscriptSegment
@@ -42,8 +43,8 @@ def speaking_shares(
     How each voice took part.
 
     A turn is what a voice says without a pause of over a second, whoever else speaks meanwhile. It interrupts when it
-    begins in the middle of somebody else's turn, both speak on for half a second, and then the other stops and it goes
-    on for a second; so listeners' feedback and overlaps of a moment do not count, nor does one who gives up.
+    begins in the middle of somebody else's turn, both are heard at once for half a second, and then the other stops and
+    it goes on for a second; so listeners' feedback and overlaps of a moment do not count, nor does one who gives up.
 
     Args:
         segments: in reading order; questions in segments that no voice was given count for nobody.
@@ -69,9 +70,10 @@ def num_questions(texts: Iterable[str]) -> int:
 
 
 def _shares(heard: Sequence[SpeakerTurn], questions: dict[str, int], *, is_told_apart: bool) -> Iterator[SpeakingShare]:
-    speech_s = {label: sum(t.end_s - t.start_s for t in turns) for label, turns in _joined(heard, max_pause_s=0.0)}
+    stretches_of = dict(_joined(heard, max_pause_s=0.0))
     turns_of = dict(_joined(heard, max_pause_s=MAX_PAUSE_S))
-    interruptions = Counter(turn.label for turn in _interrupting([t for turns in turns_of.values() for t in turns]))
+    speech_s = {label: sum(s.end_s - s.start_s for s in stretches) for label, stretches in stretches_of.items()}
+    interruptions = Counter(turn.label for turn in _interrupting(turns_of, stretches_of))
     whole_s = sum(speech_s.values())
     for label, turns in turns_of.items():
         yield SpeakingShare(
@@ -83,6 +85,10 @@ def _shares(heard: Sequence[SpeakerTurn], questions: dict[str, int], *, is_told_
             num_interruptions=interruptions[label],
             num_questions=questions.get(label, 0),
         )
+
+
+_ByLabel = Mapping[str, list[SpeakerTurn]]
+"""In time order; those of one voice do not overlap."""
 
 
 def _joined(heard: Iterable[SpeakerTurn], *, max_pause_s: float) -> Iterator[tuple[str, list[SpeakerTurn]]]:
@@ -100,19 +106,25 @@ def _joined(heard: Iterable[SpeakerTurn], *, max_pause_s: float) -> Iterator[tup
         yield label, joined
 
 
-def _interrupting(turns: Sequence[SpeakerTurn]) -> Iterator[SpeakerTurn]:
-    """Those of the turns, at most one at a time of each voice, that take the floor from somebody."""
+def _interrupting(turns_of: _ByLabel, stretches_of: _ByLabel) -> Iterator[SpeakerTurn]:
+    """The turns that take the floor from somebody. `stretches_of`: what is heard, without the pauses within turns."""
     speaking: list[SpeakerTurn] = []
-    for turn in sorted(turns, key=lambda turn: turn.start_s):
+    for turn in sorted((turn for turns in turns_of.values() for turn in turns), key=lambda turn: turn.start_s):
         speaking = [other for other in speaking if other.end_s > turn.start_s]
-        if any(_takes_floor(turn, other) for other in speaking):
+        if any(_takes_floor(turn, other, stretches_of) for other in speaking):
             yield turn
         speaking.append(turn)
 
 
-def _takes_floor(turn: SpeakerTurn, other: SpeakerTurn) -> bool:
-    return (
-        turn.start_s - other.start_s >= MIN_FLOOR_S
-        and other.end_s - turn.start_s >= MIN_OVERLAP_S
-        and turn.end_s - other.end_s >= MIN_FLOOR_S
-    )
+def _takes_floor(turn: SpeakerTurn, other: SpeakerTurn, stretches_of: _ByLabel) -> bool:
+    if turn.start_s - other.start_s < MIN_FLOOR_S or turn.end_s - other.end_s < MIN_FLOOR_S:
+        return False
+    own, theirs = (_within(turn.start_s, other.end_s, stretches_of[label]) for label in (turn.label, other.label))
+    overlaps_s = (min(a.end_s, b.end_s) - max(a.start_s, b.start_s) for a in own for b in theirs)
+    return sum(max(0.0, overlap_s) for overlap_s in overlaps_s) >= MIN_OVERLAP_S
+
+
+def _within(start_s: float, end_s: float, stretches: list[SpeakerTurn]) -> list[SpeakerTurn]:
+    first = bisect_right(stretches, start_s, key=lambda stretch: stretch.end_s)
+    end = bisect_left(stretches, end_s, key=lambda stretch: stretch.start_s)
+    return stretches[first:end]

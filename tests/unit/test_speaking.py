@@ -58,6 +58,7 @@ def test_who_begins_in_anothers_turn_and_goes_on_after_it_interrupts() -> None:
         ("a try that is given up", (("A", 0, 10), ("B", 5, 9))),
         ("an overlap of a moment where speakers change", (("A", 0, 10), ("B", 9.7, 15))),
         ("a word at the end", (("A", 0, 10), ("B", 9.4, 10.9))),
+        ("a pause of the other", (("A", 0, 10), ("B", 10, 15), ("A", 10.9, 11))),
         ("two who begin at once", (("A", 0, 3), ("B", 0.6, 15))),
         ("one after the other", (("A", 0, 10), ("B", 10, 15))),
     ],
