@@ -206,6 +206,10 @@ CLASHES = {
         " values ('gluon')",
         ["table public.vocabulary, which is a name of the worker's", 'rename to "vocabulary_old"'],
     ),
+    "a column of a later migration": (
+        "create table public.speakers (id uuid primary key, name text, keeps_voice text)",
+        ["column public.speakers.keeps_voice, which is a name of the worker's", 'to "keeps_voice_old"'],
+    ),
 }
 
 

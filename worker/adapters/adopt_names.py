@@ -16,14 +16,15 @@ _FUNCTION = re.compile(r"^\s*create (?:or replace )?function public\.(\w+)", re.
 _TABLE = re.compile(r"^create table public\.(\w+)", re.M)
 _VIEW = re.compile(r"^\s*create (?:or replace )?view public\.(\w+)", re.M)
 _TRIGGER = re.compile(r"^\s*create trigger (\w+)[^;]*? on public\.(\w+)", re.M)
+_COLUMN = re.compile(r"^alter table public\.(\w+)\s+add column (?!if not exists)(\w+)", re.M)
 _POLICY = re.compile(r"^\s*create policy (\w+) on public\.(\w+)", re.M)
 
 
 @dataclass(frozen=True)
 class OwnNames:
     """
-    What the migrations make in `public`, but for the tables of 0001, which are adopted where they are. Triggers and
-    policies are (table, name).
+    What the migrations make in `public`, but for the tables of 0001, which are adopted where they are. Triggers,
+    policies and columns are (table, name).
     """
 
     functions: frozenset[str]
@@ -31,6 +32,8 @@ class OwnNames:
     """Views, and tables of later migrations."""
     triggers: frozenset[tuple[str, str]]
     policies: frozenset[tuple[str, str]]
+    columns: frozenset[tuple[str, str]]
+    """Of later migrations that cannot do with a column of somebody else's."""
 
     @classmethod
     def of(cls, scripts: Sequence[str]) -> OwnNames:
@@ -41,11 +44,12 @@ class OwnNames:
             frozenset([*_VIEW.findall(text), *_TABLE.findall("\n".join(scripts[1:]))]),
             frozenset((table, name) for name, table in _TRIGGER.findall(text)),
             frozenset((table, name) for name, table in _POLICY.findall(text)),
+            frozenset((table, name) for table, name in _COLUMN.findall(text)),
         )
 
 
 def name_clashes(connection: psycopg.Connection, names: OwnNames) -> list[Clash]:
-    """Functions, views and tables of these names."""
+    """Functions, views, tables and columns of these names."""
     functions = connection.execute(
         "select proname, pg_get_function_identity_arguments(oid) from pg_proc"
         " where pronamespace = 'public'::regnamespace and proname = any (%s) order by 1, 2",
@@ -57,7 +61,17 @@ def name_clashes(connection: psycopg.Connection, names: OwnNames) -> list[Clash]
         " from pg_class where relnamespace = 'public'::regnamespace and relname = any (%s) order by 1",
         [sorted(names.relations)],
     ).fetchall()
-    return [_function_clash(*found) for found in functions] + [_relation_clash(*found) for found in relations]
+    columns = connection.execute(
+        "select c.relname, a.attname from pg_attribute a join pg_class c on c.oid = a.attrelid"
+        " where c.relnamespace = 'public'::regnamespace and not a.attisdropped"
+        " and c.relname || '.' || a.attname = any (%s) order by 1, 2",
+        [[f"{table}.{name}" for table, name in sorted(names.columns)]],
+    ).fetchall()
+    return [
+        *(_function_clash(*found) for found in functions),
+        *(_relation_clash(*found) for found in relations),
+        *(_column_clash(*found) for found in columns),
+    ]
 
 
 def leftovers(connection: psycopg.Connection) -> list[Clash]:
@@ -85,4 +99,12 @@ def _relation_clash(name: str, kind: str) -> Clash:
         name,
         f"There is a {kind} public.{name}, which is a name of the worker's.",
         f"alter {kind} public.{quoted(name)} rename to {quoted(name + '_old')};",
+    )
+
+
+def _column_clash(table: str, name: str) -> Clash:
+    return Clash(
+        table,
+        f"There is a column public.{table}.{name}, which is a name of the worker's.",
+        f"alter table public.{quoted(table)} rename column {quoted(name)} to {quoted(name + '_old')};",
     )
