@@ -36,14 +36,25 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Diarizer:
     return made(tmp_path_factory.mktemp("cache"), describe_voices=True)
 
 
+@pytest.fixture(scope="module")
+def reported() -> list[float]:
+    """The progress of the sample."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(described: Diarizer, sample: Path, reported: list[float]) -> Diarization:
+    """Of the sample."""
+    return described.diarize(sample, min_speakers=None, max_speakers=None, report=reported.append)
+
+
 def run(diarizer: Diarizer, audio: Path) -> Diarization:
     return diarizer.diarize(audio, min_speakers=None, max_speakers=None, report=lambda _: None)
 
 
 def test_turns_are_the_diarizer_s_and_each_voice_is_described(
-    described: Diarizer, diarized: Diarization, sample: Path
+    described: Diarizer, diarized: Diarization, result: Diarization
 ) -> None:
-    result = run(described, sample)
     assert isinstance(described, DescribedDiarizer)
     assert result.model_copy(update={"embeddings": ()}) == diarized
     assert [(voice.label, voice.model) for voice in result.embeddings] == [
@@ -52,9 +63,9 @@ def test_turns_are_the_diarizer_s_and_each_voice_is_described(
     ]
 
 
-def test_voices_hardly_depend_on_who_told_them_apart(described: Diarizer, sample: Path) -> None:
+def test_voices_hardly_depend_on_who_told_them_apart(result: Diarization, sample: Path) -> None:
     """The bundled diarizer's turns and those that somebody wrote by hand: the same two people."""
-    ours = [voice.vector for voice in run(described, sample).embeddings]
+    ours = [voice.vector for voice in result.embeddings]
     describer = app_engine.describer(gpu_uuid=None, cuda_device=0, num_threads=2)
     by_hand = [voice.vector for voice in describer.describe(sample, REFERENCE, report=lambda _: None)]
     cosines = np.array(ours) @ np.array(by_hand).T
@@ -64,14 +75,14 @@ def test_voices_hardly_depend_on_who_told_them_apart(described: Diarizer, sample
 
 @pytest.mark.parametrize("who", ["speaker90", "speaker91"])
 def test_one_person_alone_sounds_as_in_the_conversation(
-    described: Diarizer, sample: Path, tmp_path: Path, who: str
+    described: Diarizer, result: Diarization, sample: Path, tmp_path: Path, who: str
 ) -> None:
     samples = read_sound(sample)
     keep = np.zeros(len(samples), dtype=bool)
     for turn in sorted(REFERENCE, key=lambda turn: turn.label != who):
         keep[round(turn.start_s * RATE_HZ) : round(turn.end_s * RATE_HZ)] = turn.label == who
     (alone,) = run(described, write_wav(tmp_path / "alone.wav", samples[keep])).embeddings
-    cosines = [float(np.dot(alone.vector, voice.vector)) for voice in run(described, sample).embeddings]
+    cosines = [float(np.dot(alone.vector, voice.vector)) for voice in result.embeddings]
     assert max(cosines) > 0.95 > min(cosines)
     assert cosines[0 if who == "speaker90" else 1] == max(cosines)
 
@@ -84,9 +95,8 @@ def test_where_nobody_is_to_be_recognised_no_voice_is_described(
     assert diarized.embeddings == ()
 
 
-def test_progress_grows_to_one_over_both(described: Diarizer, sample: Path) -> None:
-    reported: list[float] = []
-    described.diarize(sample, min_speakers=None, max_speakers=None, report=reported.append)
+def test_progress_grows_to_one_over_both(result: Diarization, reported: list[float]) -> None:
+    assert result.turns
     assert reported == sorted(reported)
     assert any(0.9 < done < 1.0 for done in reported)
     assert reported[-1] == 1.0

@@ -30,7 +30,7 @@ def test_pieces_lie_within_clean_speech_and_within_the_recording() -> None:
         "A": (0, 799),
         "B": (1000, 1999),
     }
-    assert all(40 <= len(piece) <= 200 for its in pieces.values() for piece in its)
+    assert all(40 <= len(piece) <= 160 for its in pieces.values() for piece in its)
 
 
 def test_pauses_of_up_to_a_second_are_left_out_of_a_piece() -> None:
@@ -61,4 +61,4 @@ def test_long_stretches_are_preferred() -> None:
     """Half a second here and there says less than sentences do."""
     spoken = [(10.0 * n, 10.0 * n + (8.0 if n % 2 else 0.5), "A") for n in range(100)]
     (pieces,) = clean_pieces(turns(*spoken), 100_000, most_s=60.0).values()
-    assert all(len(piece) == 200 for piece in pieces)
+    assert all(len(piece) == 160 for piece in pieces)

@@ -58,9 +58,9 @@ def cut_pieces(tracks: Tracks, num_mel_frames: int) -> Pieces:
     return Pieces(np.array(owners, dtype=int), tuple(frames))
 
 
-def cut(frames: Ints) -> list[Ints]:
-    """At gaps of over a second, then evenly into parts of at most two."""
+def cut(frames: Ints, longest: int = _LONGEST) -> list[Ints]:
+    """At gaps of over a second, then evenly into parts of at most `longest` frames."""
     if not len(frames):
         return []
     stretches = np.split(frames, np.flatnonzero(np.diff(frames) > _WIDEST_GAP) + 1)
-    return [part for stretch in stretches for part in np.array_split(stretch, -(-len(stretch) // _LONGEST))]
+    return [part for stretch in stretches for part in np.array_split(stretch, -(-len(stretch) // longest))]

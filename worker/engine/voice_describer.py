@@ -44,9 +44,10 @@ if TYPE_CHECKING:
 
 NARROW_MODEL = f"{MODEL}+narrow"
 
-MOST_S = 60.0
+MOST_S = 40.0
+"""From 20 to 40 s the cosine to the same voice grows by 0.01 in the mean, and by 0.03 at worst (CONTRIBUTING)."""
 LEAST_S = 1.0
-"""Below it two voices are as often alike as not: nothing is said."""
+"""With one second the same voice scores 0.81 in the mean, 0.93 with one utterance; of less nothing is said."""
 
 _WIDE, _NARROW = 0, 1
 _MODELS = {_WIDE: MODEL, _NARROW: NARROW_MODEL}
@@ -74,7 +75,7 @@ class VoiceDescriber:
         num_threads: batches computed at once on the CPU, each on one core; PyTorch is told to use one thread per batch,
             for the whole process, as by the diarizers.
         device: as torch names it. Where a GPU's memory runs out, the CPU describes this recording.
-        most_s: seconds of clean speech taken of each voice; more costs time and makes no difference.
+        most_s: about so many seconds of clean speech are taken of each voice.
 
     Raises ModelUnavailableError: the encoder cannot be loaded.
     """
