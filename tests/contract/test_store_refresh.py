@@ -93,14 +93,16 @@ async def test_an_erased_voice_stays_erased(world: QueueWorld) -> None:
 
 
 async def test_labels_of_another_result_are_not_taken_for_those_of_this_one(world: QueueWorld) -> None:
-    """The meeting was done anew while its voices were described."""
-    meeting_id, _, _ = await two_people(world)
+    """The meeting was done anew while its voices were described; what a named speaker kept of before stays as it is."""
+    meeting_id, anna, _ = await two_people(world)
+    await world.store.name_speaker(anna, "Anna")
     before = await completed_at(world, meeting_id)
     await done_anew(world, meeting_id, "SPEAKER_00")
     answer = await world.store.refresh_voices(meeting_id, before, [described("SPEAKER_00")])
     assert (answer.outcome, (answer.message or "")[-1:]) == ("refused", ".")
     assert await refreshed(world, meeting_id, described("SPEAKER_00"), described("SPEAKER_01")) == "done"
-    assert sum(row.num_embeddings for row in world.speaker_rows()) == 2
+    assert row_of(world, anna).num_embeddings == 1
+    assert sum(row.num_embeddings for row in world.speaker_rows()) == 3
 
 
 async def test_a_meeting_that_is_done_anew_at_this_moment_is_left_alone(world: QueueWorld) -> None:

@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.queue_values import result
 from tests.support.queue_worlds import MemoryWorld
+from tests.support.settings import settings_in
+from worker.app_revoicing import revoiced
+from worker.exceptions import ConfigurationError
 from worker.models import SpeakerEmbedding
 from worker.revoicing import Revoicing
 from worker.testing.scripted import ScriptedDecoder, ScriptedDiarizer, ScriptedSummarizer, ScriptedTranscriber
@@ -98,3 +101,18 @@ async def test_a_meeting_without_voices_is_refused(lab: Lab, turns: object) -> N
 async def test_a_meeting_that_is_not_done_is_refused_and_one_that_is_not_there_is_gone(lab: Lab) -> None:
     assert (await lab.revoice(await lab.world.enqueue()))[0] == "refused"
     assert (await lab.revoice(uuid4()))[0] == "gone"
+
+
+# --- composed ----------------------------------------------------------------------------------------------------
+
+
+async def test_where_no_voice_is_kept_none_is_described(lab: Lab, tmp_path: Path) -> None:
+    """IDENTIFY_SPEAKERS=false on this PC holds for this command too."""
+    meeting_id = await lab.meeting()
+    settings = settings_in(tmp_path, IDENTIFY_SPEAKERS="false")
+    with pytest.raises(ConfigurationError, match="IDENTIFY_SPEAKERS"):
+        await anext(revoiced(settings, lab.world.store, [meeting_id]))
+
+
+async def test_where_nothing_is_stale_nothing_is_started(lab: Lab, tmp_path: Path) -> None:
+    assert [one async for one in revoiced(settings_in(tmp_path), lab.world.store, None)] == []
