@@ -18,12 +18,18 @@ _CODE_0_DB = 32
 """The first printable character."""
 
 
+_ENOUGH_HZ = 8_000
+"""So many samples per second are measured, evenly picked: a level needs no more, and no filter before."""
+
+
 class LevelMeter:
-    """Takes the two channels as they come, in pieces of any length. Frames begin at whole numbers of samples."""
+    """Takes the two channels as they come, in pieces of any length. Frames are 20 ms long to a sample."""
 
     def __init__(self) -> None:
         self._rate_hz = 0
-        self._num_before = 0  # samples of complete frames since the rate last changed
+        self._step = 1
+        self._num_to_skip = 0  # before the next sample that is picked
+        self._num_before = 0  # picked samples of complete frames since the rate last changed
         self._num_frames = 0  # likewise
         self._rest = np.zeros((2, 0), np.float32)
         self._codes: list[NDArray[np.uint8]] = []
@@ -31,9 +37,12 @@ class LevelMeter:
     def add(self, rate_hz: int, channels: Sequence[Samples]) -> None:
         """Arrays of shape (num_samples,) in [-1, 1]; what is not stereo counts as silence."""
         if rate_hz != self._rate_hz:  # pasted recordings: the frame that was begun is left out
-            self._rate_hz, self._num_before, self._num_frames = rate_hz, 0, 0
+            self._rate_hz, self._step = rate_hz, max(1, rate_hz // _ENOUGH_HZ)
+            self._num_to_skip = self._num_before = self._num_frames = 0
             self._rest = self._rest[:, :0]
-        both = np.stack(channels) if len(channels) == 2 else np.zeros((2, len(channels[0])), np.float32)
+        picked = [channel[self._num_to_skip :: self._step] for channel in channels]
+        self._num_to_skip = (self._num_to_skip - len(channels[0])) % self._step
+        both = np.stack(picked) if len(picked) == 2 else np.zeros((2, len(picked[0])), np.float32)
         self._measure(np.concatenate((self._rest, both), axis=1))
 
     def codes(self, *, from_s: int = 0, to_s: int | None = None) -> str:
@@ -42,9 +51,10 @@ class LevelMeter:
         return b"".join(codes.tobytes() for codes in self._codes).decode("ascii")[2 * from_s * FRAMES_PER_S : end]
 
     def _measure(self, samples: Samples) -> None:
-        num_ready = (self._num_before + samples.shape[1]) * FRAMES_PER_S // self._rate_hz - self._num_frames
+        steps_per_s = FRAMES_PER_S * self._step  # a frame has rate_hz / steps_per_s picked samples, on average
+        num_ready = (self._num_before + samples.shape[1]) * steps_per_s // self._rate_hz - self._num_frames
         frames = np.arange(self._num_frames, self._num_frames + num_ready + 1)
-        bounds = -(-frames * self._rate_hz // FRAMES_PER_S) - self._num_before
+        bounds = -(-frames * self._rate_hz // steps_per_s) - self._num_before
         if num_ready:
             lengths = np.diff(bounds)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
