@@ -139,6 +139,17 @@ def test_a_correction_is_signed_with_the_users_id(project: ProbedProject) -> Non
     assert (answer["outcome"], "--replace-edits" in answer["message"]) == ("refused", True)
 
 
+def test_a_passage_is_given_only_to_a_voice_of_its_meeting(project: ProbedProject) -> None:
+    """Not to one of another meeting, even of one's own."""
+    project.stand_anew()
+    voice = "insert into public.meeting_speakers (meeting_id, label) values (%s, 'SPEAKER_07')"
+    to_it = patch(f"{SEGMENTS}?meeting_id=eq.{A_DONE}", speaker_label="SPEAKER_07")
+    project.admin.execute(voice, [A_PENDING])
+    assert project.send("A", to_it).status_code == 403
+    project.admin.execute(voice, [A_DONE])
+    assert project.send("A", to_it).status_code == 200
+
+
 def test_a_correction_while_the_meeting_is_done_again_is_refused(project: ProbedProject) -> None:
     """In the same sentence for summary and transcript."""
     project.stand_anew()

@@ -75,7 +75,8 @@ insert into storage.objects (bucket_id, name) values ('meeting-audio', '{folder}
 _ROWS = f"""
 set session_replication_role = replica;  -- as it is, without what the triggers make of it
 truncate public.meetings, public.speakers, public.transcript_segments, public.meeting_speakers,
-    public.speaker_embeddings, public.speaker_decisions, pc_worker.voices, pc_worker.speaker_versions,
+    public.speaker_embeddings, public.speaker_decisions, pc_worker.voices, pc_worker.voice_sums,
+    pc_worker.speaker_versions,
     public.meeting_summaries, public.meeting_summary_versions, public.summary_guidance, public.vocabulary,
     pc_worker.jobs, pc_worker.job_attempts, pc_worker.workers
     restart identity;
