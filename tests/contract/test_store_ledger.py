@@ -93,6 +93,21 @@ async def test_who_has_no_name_takes_that_of_who_went_in(world: QueueWorld) -> N
     assert await speaker_of(world, meeting_id) == (other, "Anna")
 
 
+async def test_of_two_names_the_one_merged_last_is_taken(world: QueueWorld) -> None:
+    """And the other, when that merge is undone."""
+    meeting_id, anna, bo = await two_people(world)
+    await world.store.name_speaker(anna, "Anna")
+    await world.store.name_speaker(bo, "Bo")
+    third = await world.heard(await world.worker(), result("c", voices=(voice("SPEAKER_00"),)))
+    nameless, _ = await speaker_of(world, third)
+    assert nameless is not None
+    await world.store.merge_speakers(anna, nameless)
+    last = done(await world.store.merge_speakers(bo, nameless))
+    assert await speaker_of(world, meeting_id) == (nameless, "Bo")
+    await world.store.undo_decision(last)
+    assert await speaker_of(world, meeting_id) == (nameless, "Anna")
+
+
 async def test_who_was_merged_away_is_still_spoken_to(world: QueueWorld) -> None:
     """By the old id, as whom he or she became."""
     meeting_id, anna, bo = await two_people(world)
