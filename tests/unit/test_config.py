@@ -283,12 +283,12 @@ def test_a_copied_address_still_without_its_password_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_set", "missing"),
+    ("name", "value", "missing"),
     [
-        ({"SUMMARY_LLM_URL": "http://gpu-box:11434/v1"}, "SUMMARY_LLM_MODEL"),
-        ({"SUMMARY_LLM_MODEL": "llama"}, "SUMMARY_LLM_URL"),
+        ("SUMMARY_LLM_URL", "http://gpu-box:11434/v1", "SUMMARY_LLM_MODEL"),
+        ("SUMMARY_LLM_MODEL", "llama", "SUMMARY_LLM_URL"),
     ],
 )
-def test_an_endpoint_and_its_model_are_named_together(is_set: dict[str, str], missing: str) -> None:
-    (problem,) = problems_of(**is_set)
+def test_an_endpoint_and_its_model_are_named_together(name: str, value: str, missing: str) -> None:
+    (problem,) = problems_of(env_file=None, **{name: value})
     assert problem.startswith(f"{missing}: not set.")
