@@ -13,7 +13,7 @@ import soundfile
 from tests.support import audio_files
 from tests.support.spoken_meetings import RATE_HZ, sensible_meeting
 from tests.support.two_channels import Tracks, noise, tracks, with_crosstalk
-from worker.adapters.decode_apart import gains_at
+from worker.adapters.decode_apart import gains_at, judge
 from worker.adapters.decode_levels import LevelMeter, levels_of
 from worker.adapters.decode_pyav import PyavDecoder
 from worker.models import AudioMetadata
@@ -92,6 +92,16 @@ def test_anything_else_stays_mixed(tmp_path: Path, apart: Tracks, kind: str) -> 
     assert not metadata.channels_apart
     assert metadata.channel_speech_s == ()
     assert not any(path.exists() for path in channel_paths(tmp_path / "audio.wav"))
+
+
+def test_a_late_copy_is_no_second_person() -> None:
+    """One who says a word a second, and the same 0.6 s later on the other channel: as if two took turns."""
+    speaks = np.arange(3000) % 50 < 20
+    levels = np.where(np.stack((speaks, np.roll(speaks, 30)), axis=1), -20.0, -70.0).astype(np.float32)
+    copied = judge(levels)
+    assert (copied.dominated_share, copied.equal_share) == (1.0, 0.0)
+    assert copied.echo > 0.9
+    assert not copied.are_apart
 
 
 def test_of_the_other_voice_little_is_left(tmp_path: Path, apart: Tracks) -> None:
