@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from worker.exceptions import AudioMissingError, AudioProcessingError, EngineError, SupabaseStorageError
+from worker.job_folder import open_job_folder
 from worker.models import Meeting, MeetingStatus, SpeakerEmbedding, SpeakerTurn
 from worker.ports import Fetcher, Stages, Storage, Store, unheard
 
@@ -67,16 +67,18 @@ class Revoicing:
 
     async def _described(self, meeting: Meeting, turns: tuple[SpeakerTurn, ...]) -> tuple[SpeakerEmbedding, ...] | None:
         """None: it is not the recording that was transcribed."""
-        self.temp_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="voices-", dir=self.temp_dir) as folder:
-            source, wav = Path(folder) / "source", Path(folder) / "audio.wav"
-            await self._fetch(meeting, source)
-            audio = await self.stages.decode(source, wav, unheard)
+        # a folder like a job's, so that a worker sweeps it if this process is killed
+        folder = open_job_folder(self.temp_dir, uuid4(), token=0)
+        try:
+            await self._fetch(meeting, folder.source)
+            audio = await self.stages.decode(folder.source, folder.wav, unheard)
             known = ((meeting.result or {}).get("audio") or {}).get("sha256")
             if known is not None and audio.sha256 != known:
                 return None
             async with self.stages.engine() as engine:
-                return await engine.describe(wav, turns, unheard)
+                return await engine.describe(folder.wav, turns, unheard)
+        finally:
+            folder.remove()
 
     async def _fetch(self, meeting: Meeting, target: Path) -> None:
         if meeting.audio_path:
