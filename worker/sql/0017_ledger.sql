@@ -263,18 +263,25 @@ end $$;
 -- --- for workers ----------------------------------------------------------------------------------------------------
 
 -- {version, speakers}: whom the owner knows, with the voices described by one of the models; of each speaker and model
--- the 20 made from most speech. What the meeting itself left at an earlier time counts where somebody has named it.
+-- the 20 made from most speech. What the meeting itself left at an earlier time counts where somebody has named it. Of
+-- those without a name the 500 that changed last: years of strangers would be megabytes for every meeting.
 -- Put together as text: nesting a million numbers as jsonb takes many times as long.
 create function pc_worker.known_people(p_user_id uuid, p_meeting_id uuid, p_models text[]) returns json
 language sql stable security definer set search_path = ''
 as $$
-    with ranked as materialized (
+    with people as materialized (
+        select s.id, s.name from public.speakers s
+         where s.user_id is not distinct from p_user_id and s.name is not null and s.keeps_voice
+        union all
+        (select s.id, null from public.speakers s
+          where s.user_id is not distinct from p_user_id and s.name is null and s.keeps_voice
+          order by s.updated_at desc, s.id limit 500)
+    ), ranked as materialized (
         select e.id, e.speaker_id,
                row_number() over (partition by e.speaker_id, e.model order by e.speech_s desc, e.id) as place
           from public.speaker_embeddings e
-          join public.speakers s on s.id = e.speaker_id
-         where s.user_id is not distinct from p_user_id and s.keeps_voice and e.model = any (p_models)
-           and (s.name is not null or e.meeting_id <> p_meeting_id)
+          join people p on p.id = e.speaker_id
+         where e.model = any (p_models) and (p.name is not null or e.meeting_id <> p_meeting_id)
     ), kept as (
         select r.speaker_id, json_agg(json_build_object(
                    'label', e.label, 'model', e.model, 'dim', e.dim, 'vector', e.embedding::text::json,
@@ -286,9 +293,9 @@ as $$
     select json_build_object(
         'version', coalesce((select version from pc_worker.speaker_versions
                               where user_id is not distinct from p_user_id), 0),
-        'speakers', coalesce((select json_agg(json_build_object('id', s.id, 'name', s.name, 'embeddings', k.embeddings)
-                                              order by s.id)
-                                from kept k join public.speakers s on s.id = k.speaker_id), '[]'))
+        'speakers', coalesce((select json_agg(json_build_object('id', p.id, 'name', p.name, 'embeddings', k.embeddings)
+                                              order by p.id)
+                                from kept k join people p on p.id = k.speaker_id), '[]'))
 $$;
 
 -- `stable`: version and speakers are of one moment.
