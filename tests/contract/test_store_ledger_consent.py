@@ -58,6 +58,16 @@ async def test_who_has_opted_out_is_merged_only_with_who_has_too(world: QueueWor
     assert row_of(world, bo).keeps_voice
 
 
+async def test_who_went_in_opted_out_stays_so(world: QueueWorld) -> None:
+    """Taking back the other's opting out keeps no voice of the two."""
+    _, anna, bo = await two_people(world)
+    await world.store.keep_voice(anna, kept=False)
+    out = done(await world.store.keep_voice(bo, kept=False))
+    await world.store.merge_speakers(anna, bo)
+    done(await world.store.undo_decision(out))
+    assert not row_of(world, bo).keeps_voice
+
+
 async def test_a_forgotten_voice_does_not_come_back(world: QueueWorld) -> None:
     """By no undo; and whoever forgets has forgotten what was merged in as well."""
     meeting_id, anna, bo = await two_people(world)
@@ -87,6 +97,17 @@ async def test_a_deleted_speakers_voices_are_nobodys(world: QueueWorld) -> None:
     answer = await world.store.split_voice(meeting_id, "SPEAKER_00")
     done(answer)
     assert await speaker_of(world, meeting_id) == (answer.speaker_id, None)
+
+
+async def test_a_deleted_speakers_name_is_gone(world: QueueWorld) -> None:
+    """Also where undoing a split brings a voice back to that speaker."""
+    meeting_id, anna, bo = await two_people(world)
+    await world.store.name_speaker(bo, "Bo")
+    await world.store.merge_speakers(anna, bo)
+    split = done(await world.store.split_voice(meeting_id, "SPEAKER_00"))
+    world.delete_speaker(bo)
+    await world.store.undo_decision(split)
+    assert await speaker_of(world, meeting_id) == (bo, None)
 
 
 async def test_a_deleted_meeting_takes_what_was_said_of_its_voices(world: QueueWorld) -> None:
