@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.access_probe import ProbedProject, probed_project
 from tests.support.embedded_postgres import temporary_postgres
 from tests.support.fake_storage import FakeStorage
 from tests.support.queue_worlds import MemoryWorld, PostgresWorld, QueueWorld, make_template, postgres_world
@@ -65,6 +66,13 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
         stack = request.getfixturevalue("shaken_stack" if credentials == "shaken" else "queue_stack")
         async with supabase_world(stack, credentials) as world:
             yield world
+
+
+@pytest.fixture(scope="module")
+def project(server_dsn: str) -> Iterator[ProbedProject]:
+    """A Supabase project with rows to attack."""
+    with probed_project(server_dsn) as probed:
+        yield probed
 
 
 @pytest.fixture

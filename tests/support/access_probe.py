@@ -138,6 +138,22 @@ class ProbedProject:
             headers |= {"Accept-Profile": act.profile, "Content-Profile": act.profile}
         return self._client.request(act.method, act.path, json=act.body, headers=headers)
 
+    def probe(
+        self, who: str, act: Act, expected: str, *, ignoring: str | None = None
+    ) -> tuple[httpx.Response, set[Row]]:
+        """
+        The answer, and the rows that came, went or changed; none where `expected` says that nothing is written.
+
+        `ignoring`: a table that every caller touches.
+        """
+        self.stand_anew()
+        before = self.rows()
+        answer = self.send(who, act)
+        changed = {row for row in before ^ self.rows() if row[0] != ignoring}
+        assert outcome(answer, changed=bool(changed)) == expected
+        assert (expected == "writes") == bool(changed)
+        return answer, changed
+
 
 @contextlib.contextmanager
 def probed_project(server_dsn: str) -> Iterator[ProbedProject]:
