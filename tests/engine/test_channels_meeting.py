@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import jiwer
 import numpy as np
@@ -15,12 +12,11 @@ import pytest
 import soundfile
 
 from tests.support.embedded_postgres import temporary_postgres
-from tests.support.spoken_meetings import RATE_HZ, REAL_ENGINES, TrueWord, sensible_meeting
+from tests.support.real_worker import worked_off_alone
+from tests.support.spoken_meetings import RATE_HZ, TrueWord, sensible_meeting
 from tests.support.two_channels import noise, tracks, with_crosstalk
-from tests.support.worker_process import ROOT, environment_in, url_of
 from worker.adapters.migrate_postgres import migrate
-from worker.adapters.store_postgres import PostgresStore
-from worker.models import MeetingDetail, NewMeeting, Word
+from worker.models import MeetingDetail, Word
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -49,31 +45,14 @@ def write_recording(path: Path, crosstalk_db: float | None = None) -> None:
     soundfile.write(path, heard / np.abs(heard).max(), RATE_HZ, subtype="PCM_16")
 
 
-async def worked_off(dsn: str, folder: Path) -> MeetingDetail:
-    store = PostgresStore(dsn, application_name="test")
-    try:
-        meeting_id = uuid4()
-        (folder / "recordings" / "lab").mkdir(parents=True)
-        write_recording(folder / "recordings" / "lab" / "call.wav")
-        await store.enqueue(NewMeeting(id=meeting_id, title="call", audio_path="lab/call.wav"))
-        environment = environment_in(folder, url_of(dsn), f"test-{uuid4().hex[:8]}", **REAL_ENGINES)
-        command = [sys.executable, "-m", "worker", "run", "--once"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        found = await store.meeting(meeting_id)
-        assert found is not None
-        return found
-    finally:
-        await store.close()
-
-
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeetingDetail]:
     with temporary_postgres() as dsn:
         migrate(dsn)
-        yield asyncio.run(worked_off(dsn, tmp_path_factory.mktemp("channels")))
+        folder = tmp_path_factory.mktemp("channels")
+        (folder / "recordings").mkdir()
+        write_recording(folder / "recordings" / "call.wav")
+        yield asyncio.run(worked_off_alone(dsn, folder, "call.wav"))
 
 
 def plain(text: str) -> str:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from uuid import uuid4
 
 import jiwer
 import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
-from tests.support.spoken_meetings import ALIGNER, REAL_ENGINES, SpokenText, sensible_meeting
-from tests.support.worker_process import ROOT, environment_in, url_of
+from tests.support.real_worker import worked_off_alone
+from tests.support.spoken_meetings import ALIGNER, SpokenText, sensible_meeting
 from worker.adapters.migrate_postgres import migrate
-from worker.adapters.store_postgres import PostgresStore
-from worker.models import MeetingDetail, MeetingStatus, NewMeeting, Word
+from worker.models import MeetingDetail, MeetingStatus, Word
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -41,32 +36,6 @@ def plain(text: str) -> str:
     return text.lower().strip(".,?! ")
 
 
-async def enqueued_and_read_back(dsn: str, folder: Path, spoken: SpokenText) -> MeetingDetail:
-    store = PostgresStore(dsn, application_name="test")
-    try:
-        meeting_id = uuid4()
-        recordings = folder / "recordings" / "lab"
-        recordings.mkdir(parents=True)
-        spoken.write_wav(recordings)
-        await store.enqueue(NewMeeting(id=meeting_id, title=spoken.name, audio_path=f"lab/{spoken.name}.wav"))
-        environment = environment_in(
-            folder,
-            url_of(dsn),
-            f"test-{uuid4().hex[:8]}",
-            **REAL_ENGINES,
-        )
-        command = [sys.executable, "-m", "worker", "run", "--once"]
-        done = await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        found = await store.meeting(meeting_id)
-        assert found is not None
-        return found
-    finally:
-        await store.close()
-
-
 @pytest.fixture(scope="module")
 def spoken() -> SpokenText:
     return sensible_meeting()
@@ -76,7 +45,10 @@ def spoken() -> SpokenText:
 def found(tmp_path_factory: pytest.TempPathFactory, spoken: SpokenText) -> Iterator[MeetingDetail]:
     with temporary_postgres() as dsn:
         migrate(dsn)
-        yield asyncio.run(enqueued_and_read_back(dsn, tmp_path_factory.mktemp("meeting"), spoken))
+        folder = tmp_path_factory.mktemp("meeting")
+        (folder / "recordings").mkdir()
+        recording = spoken.write_wav(folder / "recordings")
+        yield asyncio.run(worked_off_alone(dsn, folder, recording.name))
 
 
 @pytest.fixture(scope="module")

@@ -7,25 +7,22 @@ is rightly named in a later meeting was recognised by the voice.
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from tests.support.spoken_meetings import RATE_HZ, REAL_ENGINES, sentences
-from tests.support.worker_process import ROOT, environment_in, url_of
+from tests.support.real_worker import worked_off
+from tests.support.spoken_meetings import RATE_HZ, sentences
 from worker.adapters.store_postgres import PostgresStore
-from worker.models import MeetingDetail, NewMeeting, SpeakerTurn
+from worker.models import MeetingDetail, SpeakerTurn
 
 Sound = npt.NDArray[np.float32]
 
@@ -156,17 +153,10 @@ async def hold(dsn: str, folder: Path, meetings: Sequence[PlannedMeeting]) -> li
 async def _hold(store: PostgresStore, dsn: str, folder: Path, meeting: PlannedMeeting) -> HeldMeeting:
     file = f"meeting-{meeting.number}.wav"
     soundfile.write(folder / "recordings" / file, meeting.samples, RATE_HZ, subtype="PCM_16")
-    meeting_id = await store.enqueue(NewMeeting(id=uuid4(), title=file, audio_path=file))
-    environment = environment_in(folder, url_of(dsn), "test", **REAL_ENGINES)
-    command = [sys.executable, "-m", "worker", "run", "--once"]
-    done = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    before = await _detail(store, meeting_id)
+    before = await worked_off(store, dsn, folder, file)
     for newcomer in meeting.newcomers:
         await _give_name(store, before, meeting, newcomer)
-    return _assessed(before, await _detail(store, meeting_id), meeting)
+    return _assessed(before, await _detail(store, before.meeting.id), meeting)
 
 
 async def _detail(store: PostgresStore, meeting_id: UUID) -> MeetingDetail:
