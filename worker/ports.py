@@ -85,8 +85,9 @@ class Store(Ledger, Protocol):
     async def speakers(self, meeting_id: UUID, token: int, models: Sequence[str]) -> KnownSpeakers:
         """
         The people whom the meeting's owner already knows, with the voices described by one of `models`: of each person
-        and model the 20 made from most speech; of people without a name the 500 that changed last. What this meeting
-        itself left at an earlier time counts only where somebody has named it.
+        and model ten, those that somebody confirmed first, then those made from most speech; of people without a name
+        the 500 that changed last. What this meeting itself left at an earlier time counts only where somebody has
+        named it.
 
         Raises LeaseLostError, MeetingCancelledError or MeetingGoneError when the token may not write any more.
         """

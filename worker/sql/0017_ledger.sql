@@ -262,9 +262,10 @@ end $$;
 
 -- --- for workers ----------------------------------------------------------------------------------------------------
 
--- {version, speakers}: whom the owner knows, with the voices described by one of the models; of each speaker and model
--- the 20 made from most speech. What the meeting itself left at an earlier time counts where somebody has named it. Of
--- those without a name the 500 that changed last: years of strangers would be megabytes for every meeting.
+-- {version, speakers}: whom the owner knows, with the voices described by one of the models. Of each speaker and model
+-- ten: those that somebody had to confirm first, because they sound unlike the others, then those of most speech, then
+-- the newest. Of those without a name the 500 that changed last: years of strangers would be megabytes for every meeting.
+-- What the meeting itself left at an earlier time counts where somebody has named it.
 -- Put together as text: nesting a million numbers as jsonb takes many times as long.
 create function pc_worker.known_people(p_user_id uuid, p_meeting_id uuid, p_models text[]) returns json
 language sql stable security definer set search_path = ''
@@ -278,7 +279,10 @@ as $$
           order by s.updated_at desc, s.id limit 500)
     ), ranked as materialized (
         select e.id, e.speaker_id,
-               row_number() over (partition by e.speaker_id, e.model order by e.speech_s desc, e.id) as place
+               row_number() over (partition by e.speaker_id, e.model order by exists (
+                   select from public.speaker_decisions d
+                    where d.voice_id = e.voice_id and d.kind = 'confirmed' and d.undone_at is null) desc,
+                   e.speech_s desc, e.id desc) as place
           from public.speaker_embeddings e
           join people p on p.id = e.speaker_id
          where e.model = any (p_models) and (p.name is not null or e.meeting_id <> p_meeting_id)
@@ -287,7 +291,7 @@ as $$
                    'label', e.label, 'model', e.model, 'dim', e.dim, 'vector', e.embedding::text::json,
                    'speech_s', e.speech_s) order by e.id) as embeddings
           from ranked r join public.speaker_embeddings e on e.id = r.id
-         where r.place <= 20
+         where r.place <= 10
          group by r.speaker_id
     )
     select json_build_object(

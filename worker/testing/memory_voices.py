@@ -176,16 +176,17 @@ class MemoryVoices:
     def embeddings_known_to(
         self, meeting_id: UUID, row: SpeakerRow, models: Collection[str]
     ) -> tuple[SpeakerEmbedding, ...]:
-        """Those of a speaker that the meeting's voices are compared with: the 20 longest of each model."""
+        """Those that the meeting's voices are compared with: ten of each model, the confirmed ones first."""
         counted = [
-            embedding
+            (any(decision.value.kind == "confirmed" for decision in self.about(voice)), embedding)
             for voice in self.voices_of(row.id)
             if row.name is not None or voice.meeting_id != meeting_id
             for embedding in voice.embeddings
         ]
-        longest = sorted(counted, key=lambda embedding: -embedding.speech_s)
+        newest_first = counted[::-1]
+        ranked = sorted(newest_first, key=lambda one: (not one[0], -one[1].speech_s))
         return tuple(
             embedding
             for model in sorted(set(models))
-            for embedding in [one for one in longest if one.model == model][:20]
+            for embedding in [one for _, one in ranked if one.model == model][:10]
         )
