@@ -52,6 +52,25 @@ async def test_enqueueing_again_changes_nothing(world: QueueWorld) -> None:
     assert (meeting.title, meeting.status) == ("first", MeetingStatus.PROCESSING)
 
 
+async def test_what_is_said_of_the_channels_is_tidied(world: QueueWorld) -> None:
+    """As people write it; nothing is no word."""
+    for written, kept in ((" Mixed", "mixed"), ("SEPARATE", "separate"), (" ", None)):
+        meeting_id = await world.enqueue(channels=written)
+        assert (await world.detail(meeting_id)).meeting.channels == kept
+
+
+async def test_another_word_for_the_channels_is_refused(world: QueueWorld) -> None:
+    """With a sentence, and there is no such meeting; also where the same call came through before."""
+    asked = NewMeeting(title="a", audio_path="lab/a.wav", id=uuid4())
+    sentence = "The channels of a meeting are separate, mixed, or left empty"
+    with pytest.raises(SupabaseQueryError, match=sentence):
+        await world.store.enqueue(asked.model_copy(update={"channels": "left"}))
+    assert await world.store.meetings() == ()
+    await world.store.enqueue(asked)
+    with pytest.raises(SupabaseQueryError, match=sentence):
+        await world.store.enqueue(asked.model_copy(update={"channels": "left"}))
+
+
 async def test_meetings_are_listed_newest_first_by_status(world: QueueWorld) -> None:
     """With a limit."""
     w1 = await world.worker()

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 from uuid import UUID
 
+from worker.exceptions import SupabaseQueryError
 from worker.models import (
     Decision,
     Meeting,
@@ -33,6 +34,16 @@ def rounded_progress(progress: float | None) -> float | None:
         return None
     exact = Decimal(str(min(max(progress, 0.0), 1.0)))
     return float(exact.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP))
+
+
+def tidied_channels(written: str | None) -> str | None:
+    """As pc_worker.channels_before_write. Raises SupabaseQueryError."""
+    channels = (written or "").strip(" ").lower()
+    if channels not in ("separate", "mixed", ""):
+        raise SupabaseQueryError(
+            "The channels of a meeting are separate, mixed, or left empty: then the worker hears which they are."
+        )
+    return channels or None
 
 
 @dataclass(frozen=True)

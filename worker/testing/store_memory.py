@@ -36,7 +36,16 @@ from worker.ports import Clock
 from worker.testing.memory_queue import ENDED, MemoryQueue
 from worker.testing.memory_refresh import MemoryRefresh
 from worker.testing.memory_summaries import MemorySummaries
-from worker.testing.memory_tables import Job, MeetingRow, QueueLimits, Segment, Worker, moment, rounded_progress
+from worker.testing.memory_tables import (
+    Job,
+    MeetingRow,
+    QueueLimits,
+    Segment,
+    Worker,
+    moment,
+    rounded_progress,
+    tidied_channels,
+)
 from worker.testing.memory_vocabulary import MemoryVocabulary
 
 
@@ -271,11 +280,11 @@ class MemoryStore(MemorySummaries, MemoryRefresh):
         return WriteAnswer(outcome="pending")
 
     async def enqueue(self, meeting: NewMeeting) -> UUID:
-        queue, meeting_id = self.queue, meeting.id or uuid4()
+        queue, meeting_id, channels = self.queue, meeting.id or uuid4(), tidied_channels(meeting.channels)
         if meeting_id not in queue.meetings:
             now = moment(queue.now())
-            fields = meeting.model_dump() | {"id": meeting_id, "created_at": now, "updated_at": now}
-            queue.meetings[meeting_id] = MeetingRow(Meeting.model_validate(fields))
+            columns = {"id": meeting_id, "channels": channels, "created_at": now, "updated_at": now}
+            queue.meetings[meeting_id] = MeetingRow(Meeting.model_validate(meeting.model_dump() | columns))
             queue.jobs[meeting_id] = Job(next(queue.job_ids), meeting_id, meeting.priority, queue.now())
         return meeting_id
 
