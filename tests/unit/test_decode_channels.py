@@ -68,6 +68,9 @@ TOGETHER: dict[str, Callable[[Tracks], Tracks]] = {
         mono(apart) * np.array([(1, 0), (0, 1)]).repeat(-(-len(apart) // 2), axis=0)[: len(apart)]
     ),
     "a third one in the middle": lambda apart: apart + 0.5 * np.roll(mono(apart), len(apart) // 3, axis=0),
+    "a third one, much nearer to one": lambda apart: (
+        np.vstack((mono(apart)[: 5 * RATE_HZ] * (0.7, 0.2), apart)) + noise(len(apart) + 5 * RATE_HZ)
+    ),
     "only one speaks": lambda apart: apart * (1, 0) + apart[:, ::-1] * (0, 0.05),
 }
 

@@ -9,6 +9,7 @@ recording was before, so that all doubts mean mixed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ microphone of the other one picks up a voice 10 to 20 dB weaker; a pair of micro
 MIN_DOMINATED_SHARE = 0.6
 MAX_EQUAL_SHARE = 0.13
 MAX_COMMON_SHARE = 0.06
+MAX_THIRD_SHARE = 0.005
 MIN_SHARE_EACH = 0.08
 MIN_SPEECH_EACH_S = 3.0
 MIN_EXCHANGES = 3
@@ -49,6 +51,11 @@ MIN_RANGE_DB = 15.0
 
 MAX_ECHO_S = 1.0
 
+STEADY_FRAMES = 15
+STEADY_DB = 2.0
+NO_LEAK_DB = 8.0
+"""See `_third_share`."""
+
 HOLD_FRAMES = 5
 TAIL_FRAMES = 6
 LEAK_MARGIN_DB = 6.0
@@ -63,6 +70,7 @@ class Judgement:
     dominated_share: float = 0.0
     equal_share: float = 1.0
     common_share: float = 1.0
+    third_share: float = 1.0
     speech_s: tuple[float, float] = (0.0, 0.0)
     num_exchanges: int = 0
     echo: float = 1.0
@@ -74,6 +82,7 @@ class Judgement:
             self.dominated_share >= MIN_DOMINATED_SHARE
             and self.equal_share <= MAX_EQUAL_SHARE
             and self.common_share <= MAX_COMMON_SHARE
+            and self.third_share <= MAX_THIRD_SHARE
             and min(self.speech_s) >= max(MIN_SPEECH_EACH_S, MIN_SHARE_EACH * total_s)
             and self.num_exchanges >= MIN_EXCHANGES
             and self.echo <= MAX_ECHO
@@ -101,6 +110,7 @@ def judge(levels: Levels) -> Judgement:
         dominated_share=float(np.mean(np.abs(difference[audible]) >= DOMINATES_DB)),
         equal_share=float(is_equal.sum() / audible.sum()),
         common_share=float(_runs(is_equal, bridge=COMMON_BRIDGE_FRAMES, shortest=COMMON_FRAMES).sum() / audible.sum()),
+        third_share=_third_share(relative, audible),
         speech_s=(float(speech[0].sum()) / FRAMES_PER_S, float(speech[1].sum()) / FRAMES_PER_S),
         num_exchanges=int(np.count_nonzero(np.diff(holder))),
         echo=_echo(relative),
@@ -143,6 +153,35 @@ def _without_short(flags: Flags, min_length: int) -> Flags:
     kept[ends[long]] -= 1
     result: Flags = np.cumsum(kept[:-1]) > 0
     return result
+
+
+def _third_share(relative: Levels, audible: Flags) -> float:
+    """
+    How much is said by somebody who is on both channels, and whose channel is neither.
+
+    The channels differ then by the same, within STEADY_DB, for STEADY_FRAMES; while two talk at once that hardly
+    happens. And they differ by NO_LEAK_DB less than while the person of the louder channel speaks.
+    """
+    difference = (relative[:, 0] - relative[:, 1]).astype(np.float64)
+    is_on_both = (relative >= np.maximum(_floor_db(relative) + NO_LEAK_DB, -45.0)).all(axis=1)
+    usual = [_usual_db(sign * difference[audible]) for sign in (1, -1)]
+    mean = _moving_mean(difference)
+    spread = np.sqrt(np.maximum(_moving_mean(np.square(difference)) - np.square(mean), 0.0))
+    is_steady = (spread < STEADY_DB) & (_moving_mean(is_on_both) > 0.99)
+    is_third = is_steady & (np.abs(mean) < np.where(mean > 0, usual[0], usual[1]) - NO_LEAK_DB)
+    return float(is_third.sum() / audible.sum())
+
+
+def _usual_db(difference: NDArray[np.float64]) -> float:
+    """By how much a channel is louder while its person speaks; a third one makes it less, so that it is no median."""
+    dominated = difference[difference >= DOMINATES_DB]
+    return float(np.percentile(dominated, 70)) if len(dominated) else DOMINATES_DB
+
+
+def _moving_mean(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Over STEADY_FRAMES around each frame; as long as `values`, whose ends count on."""
+    sums = np.cumsum(np.pad(values.astype(np.float64), (STEADY_FRAMES // 2 + 1, STEADY_FRAMES // 2), mode="edge"))
+    return (sums[STEADY_FRAMES:] - sums[:-STEADY_FRAMES]) / STEADY_FRAMES
 
 
 def _echo(relative: Levels) -> float:
