@@ -28,6 +28,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "worker_release_v1": _NO_MEETING,
     "worker_speakers_v2": {**_NO_MEETING, "p_models": []},
     "worker_vocabulary_v1": _NO_MEETING,
+    "worker_guidance_v1": _NO_MEETING,
     "worker_drain_v1": {"p_worker_id": "", "p_draining": False},
     "worker_status_v2": {},
     "worker_schema_v1": {"p_known": []},
