@@ -10,7 +10,15 @@ import numpy as np
 from tests.support.speech_sample import read_sound
 from worker.engine.grid import Floats
 from worker.engine.recording import open_recording
-from worker.engine.voices import MelSpectrum, at_one_level, mel_filters, num_mel_frames, window_starts
+from worker.engine.voices import (
+    MelSpectrum,
+    at_one_level,
+    mel_filters,
+    num_mel_frames,
+    ring_starts,
+    ring_windows,
+    window_starts,
+)
 
 
 def test_mel_filters_equal_librosa_s() -> None:
@@ -39,6 +47,26 @@ def test_the_mel_spectrum_of_a_part_equals_that_part_of_the_whole(sample: Path) 
 def test_loudness_does_not_change_what_the_encoder_hears() -> None:
     mel = np.random.default_rng(0).random((160, 40)).astype(np.float32)
     np.testing.assert_allclose(at_one_level(mel), at_one_level(mel * 100), rtol=1e-4)
+
+
+def test_round_a_ring_each_frame_is_heard_as_often_as_the_others() -> None:
+    """Give or take one window."""
+    for length in (161, 250, 300, 777):
+        heard = np.zeros(length, dtype=int)
+        for start in ring_starts(length):
+            heard[np.arange(start, start + 160) % length] += 1
+        assert heard.min() >= 1
+        assert heard.max() - heard.min() <= 1
+
+
+def test_windows_round_a_ring_are_full() -> None:
+    mel = np.random.default_rng(0).random((250, 40)).astype(np.float32)
+    level = at_one_level(mel)
+    windows = list(ring_windows(mel))
+    assert [window.shape for window in windows] == [(160, 40)] * 2
+    np.testing.assert_array_equal(windows[1], np.concatenate([level[125:], level[:35]]))
+    (short,) = ring_windows(mel[:100])
+    assert short.shape == (160, 40)
 
 
 def test_windows_cover_a_piece_without_reaching_beyond_it() -> None:

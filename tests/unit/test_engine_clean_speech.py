@@ -25,12 +25,21 @@ def test_only_what_one_voice_says_alone_counts() -> None:
 
 
 def test_pieces_lie_within_clean_speech_and_within_the_recording() -> None:
-    pieces = clean_pieces(turns((0, 10, "A"), (8, 12, "B"), (12, 30, "B")), 2000, most_s=60.0)
+    pieces = clean_pieces(turns((0, 14, "A"), (12, 16, "B"), (16, 36, "B")), 2600, most_s=60.0)
     assert {label: (int(its[0][0]), int(its[-1][-1])) for label, its in pieces.items()} == {
-        "A": (0, 799),
-        "B": (1000, 1999),
+        "A": (0, 1199),
+        "B": (1400, 2599),
     }
     assert all(40 <= len(piece) <= 160 for its in pieces.values() for piece in its)
+
+
+def test_who_says_little_is_heard_in_whole_stretches() -> None:
+    """Under 10 s in all, however they are spread; a pause of over a second ends a stretch."""
+    spoken = [(20.0, 24.0), (40.0, 43.0), (60.0, 62.9)]
+    pieces = clean_pieces(turns(*((*span, "A") for span in spoken)), 10_000, most_s=60.0)["A"]
+    assert [len(piece) for piece in pieces] == [400, 300, 290]
+    pieces = clean_pieces(turns(*((*span, "A") for span in spoken), (80.0, 80.5, "A")), 10_000, most_s=60.0)["A"]
+    assert max(len(piece) for piece in pieces) <= 160
 
 
 def test_pauses_of_up_to_a_second_are_left_out_of_a_piece() -> None:

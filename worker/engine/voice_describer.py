@@ -30,8 +30,8 @@ from worker.engine.voices import (
     PowerSpectrum,
     VoiceEncoder,
     mel_filters,
-    mel_windows,
     num_mel_frames,
+    ring_windows,
     unit,
 )
 from worker.engine.whisper_model import give_back
@@ -171,7 +171,7 @@ class VoiceDescriber:
             for band, mel in self._mels(power):
                 row = 2 * piece.voice + band
                 heard[row] += len(mel)
-                for window in mel_windows(mel):
+                for window in ring_windows(mel):
                     yield row, window
 
     def _mels(self, power: Floats) -> Iterator[tuple[int, Floats]]:

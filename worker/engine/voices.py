@@ -39,6 +39,7 @@ _WINDOW = 160
 WINDOW_HOP = 80
 _LEVEL = 10 ** (-25 / 10)
 """-25 dBFS as mean square."""
+_RING_HOP = 100
 _POWER_PER_MEL = 0.0025
 """Mean square of a signal over the summed mel energy of its frames, measured on speech."""
 _SPAN_FRAMES = 60 * MEL_FRAMES_PER_S
@@ -202,6 +203,23 @@ def mel_windows(mel: Floats) -> Iterator[Floats]:
     """What the encoder hears of one piece: windows of shape (160, 40) at one level."""
     level = at_one_level(mel)
     return (_full_window(level[start : start + _WINDOW]) for start in window_starts(len(level)))
+
+
+def ring_windows(mel: Floats) -> Iterator[Floats]:
+    """
+    The same of one whole stretch of speech, about one window a second. Where it ends it begins anew, so that each frame
+    is heard as often as the others: of three seconds, plain windows would hear the middle twice.
+    """
+    level = at_one_level(mel)
+    if len(level) <= _WINDOW:
+        return iter((_full_window(level),))
+    ring = np.concatenate([level, level[:_WINDOW]])
+    return (ring[start : start + _WINDOW] for start in ring_starts(len(level)))
+
+
+def ring_starts(length: int) -> list[int]:
+    num = max(1, round(length / _RING_HOP))
+    return [round(number * length / num) for number in range(num)]
 
 
 def _full_window(part: Floats) -> Floats:
