@@ -60,7 +60,8 @@ THRESHOLDS: Mapping[str, Thresholds] = {
 By model; the one that says more comes first. Who is described by another model only is never named.
 
 The upper one is over every pair of different people that was seen, in one noisy room too (0.85) and on one telephone
-line (0.89), and under all recordings of one person over one channel (0.91, 0.92). Another room, noise or another day mostly ends between the two.
+line (0.89), and under all recordings of one person over one channel (0.91, 0.92). Another room, noise or another day
+mostly ends between the two.
 
 Source: `python -m tests.benchmarks.voiceprints`, table "Voices" in CONTRIBUTING.md.
 """
