@@ -50,14 +50,14 @@ comment on column public.meeting_summary_versions.replaced_by is
 
 -- --- versions -------------------------------------------------------------------------------------------------------
 
--- Who writes into a table by hand: `user:ID` for a signed-in user, else `table`. As in may_change, only who may switch
--- roles could forge it.
-create function pc_worker.who_edits() returns text
+-- Who is calling: `user:ID` for a signed-in user, else p_otherwise. As in may_change, only who may switch roles could
+-- forge it.
+create function pc_worker.who(p_otherwise text) returns text
 language sql stable security definer set search_path = ''
 as $$
     select case when current_setting('role', true) = 'authenticated'
-                then 'user:' || coalesce(nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub', '')
-                else 'table' end
+                then coalesce('user:' || (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'), 'user')
+                else p_otherwise end
 $$;
 
 create function pc_worker.next_summary_version(p_meeting_id uuid) returns bigint
@@ -140,7 +140,7 @@ begin
         raise exception using errcode = 'P0001',
             message = 'Each list of a summary holds objects with text, and perhaps segments, start_s, owner and due.';
     end if;
-    perform pc_worker.keep_summary(old, pc_worker.who_edits());
+    perform pc_worker.keep_summary(old, pc_worker.who('table'));
     new.version := pc_worker.next_summary_version(old.meeting_id);
     new.edited_at := pc_worker.now();
     return new;
@@ -161,7 +161,7 @@ language plpgsql security definer set search_path = ''
 as $$
 begin
     if exists (select from public.meetings where id = old.meeting_id) then  -- else it goes, with all that it was
-        perform pc_worker.keep_summary(old, pc_worker.who_edits());
+        perform pc_worker.keep_summary(old, pc_worker.who('table'));
     end if;
     return old;
 end $$;
@@ -305,7 +305,7 @@ begin
         return jsonb_build_object('outcome', 'refused', 'message', refusal);
     end if;
     update public.transcript_segments set edited_at = null where meeting_id = p_meeting_id and edited_at is not null;
-    perform pc_worker.release_summary(p_meeting_id, pc_worker.who_edits());
+    perform pc_worker.release_summary(p_meeting_id, pc_worker.who('table'));
     update public.meetings set status = 'pending' where id = p_meeting_id;
     return jsonb_build_object('outcome', 'pending');
 end $$;
@@ -397,7 +397,7 @@ begin
     perform pc_worker.close_to_all('table public.meeting_summary_versions');
     alter table public.meeting_summary_versions enable row level security;
     perform pc_worker.close_to_all(for_people);
-    perform pc_worker.close_to_all('function pc_worker.who_edits(), pc_worker.next_summary_version(uuid),
+    perform pc_worker.close_to_all('function pc_worker.who(text), pc_worker.next_summary_version(uuid),
         pc_worker.keep_summary(public.meeting_summaries, text), pc_worker.is_summary_list(jsonb),
         pc_worker.are_summary_lists(jsonb), pc_worker.summary_text(public.meeting_summaries),
         pc_worker.summaries_before_update(), pc_worker.summaries_before_insert(), pc_worker.summaries_before_delete(),

@@ -143,15 +143,6 @@ end $$;
 
 -- --- what people do with the tables ---------------------------------------------------------------------------------
 
--- Who is calling: a signed-in user, or else p_otherwise.
-create function pc_worker.who(p_otherwise text) returns text
-language sql stable security definer set search_path = ''
-as $$
-    select case when current_setting('role', true) = 'authenticated'
-                then coalesce('user:' || (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'), 'user')
-                else p_otherwise end
-$$;
-
 -- A name as it is kept: null when there is nothing in it.
 create function pc_worker.tidy_name(p_name text) returns text
 language plpgsql immutable security definer set search_path = ''
@@ -356,7 +347,7 @@ declare
 begin
     for ours in select p.oid::regprocedure as name from pg_catalog.pg_proc p
                  where p.pronamespace = 'pc_worker'::regnamespace
-                   and p.proname in ('retire_voices', 'note_match', 'is_leaving', 'who', 'tidy_name', 'known_people',
+                   and p.proname in ('retire_voices', 'note_match', 'is_leaving', 'tidy_name', 'known_people',
                                      'speakers_before_write', 'speakers_after_unname', 'speakers_before_delete')
     loop
         perform pc_worker.close_to_all('function ' || ours.name);
