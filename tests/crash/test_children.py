@@ -256,6 +256,7 @@ def assert_nothing_leaked(before: tuple[int, int]) -> None:
     assert num_zombies == before[1]
 
 
+@pytest.mark.slow
 async def test_fifty_kills_leave_no_zombie_and_no_descriptor(child: ChildProcess, tmp_path: Path) -> None:
     """Half of them cancelled at work, half dying by themselves, two at a time."""
     dying = recording(tmp_path, transcribe={"kill_signal": signal.SIGKILL})

@@ -87,6 +87,7 @@ def test_words_of_speech_are_where_whisperx_places_them(
     assert share_within(0.02, exact, reference) >= 0.99
 
 
+@pytest.mark.slow
 def test_fewer_digits_move_no_word(spoken: list[tuple[SpokenText, Speech]], exact: list[Times], tmp_path: Path) -> None:
     """What `auto` chooses where the processor has bfloat16."""
     rounded = [times(one, tmp_path, "bfloat16") for _, one in spoken]
