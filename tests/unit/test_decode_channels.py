@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.spoken_meetings import RATE_HZ, sensible_meeting
 from tests.support.two_channels import Tracks, noise, tracks, with_crosstalk
 from worker.adapters.decode_apart import gains_at, judge
 from worker.adapters.decode_levels import LevelMeter, levels_of
+from worker.adapters.decode_measures import FRAMES_PER_S
 from worker.adapters.decode_pyav import PyavDecoder
 from worker.models import AudioMetadata
 from worker.ports import channel_paths
@@ -105,6 +107,22 @@ def test_a_late_copy_is_no_second_person() -> None:
     assert (copied.dominated_share, copied.equal_share) == (1.0, 0.0)
     assert copied.echo > 0.9
     assert not copied.are_apart
+
+
+def test_twelve_hours_are_judged_in_the_memory_of_one() -> None:
+    """By stretches of them; how long either speaks is that of the whole."""
+    turn_frames = 500
+    judged = {}
+    for hours in (1, 12):
+        speaks = np.arange(hours * 3600 * FRAMES_PER_S) // turn_frames % 2 == 0
+        levels = np.where(np.stack((speaks, ~speaks), axis=1), -20.0, -70.0).astype(np.float32)
+        tracemalloc.start()
+        judgement = judge(levels)
+        judged[hours] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert judgement.are_apart
+        assert judgement.speech_s == pytest.approx((hours * 1800, hours * 1800), rel=0.05)
+    assert judged[12] <= 1.1 * judged[1]
 
 
 def test_of_the_other_voice_little_is_left(tmp_path: Path, apart: Tracks) -> None:

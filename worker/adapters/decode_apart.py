@@ -53,6 +53,11 @@ MIN_RANGE_DB = 15.0
 
 MAX_ECHO_S = 1.0
 
+NUM_STRETCHES = 12
+STRETCH_FRAMES = 150 * FRAMES_PER_S
+"""Of a longer recording than half an hour so many stretches of two and a half minutes are judged, evenly spread: twelve
+hours need no more memory than one, and whoever has a channel has it all the time."""
+
 STEADY_FRAMES = 15
 STEADY_DB = 2.0
 NO_LEAK_DB = 8.0
@@ -97,7 +102,9 @@ def judge(levels: Levels) -> Judgement:
 
     A stretch counts as a channel's speech if the channel dominates for MIN_RUN_FRAMES. `echo` is the correlation of the
     loudness of both, at the shift of up to MAX_ECHO_S that makes it greatest: a delayed copy would dominate in turns.
+    Of long recordings stretches are judged; seconds are then scaled to the whole.
     """
+    whole, levels = len(levels), _stretches(levels)
     if len(levels) < 2 or min(_range_db(levels)) < MIN_RANGE_DB:
         return Judgement()
     relative = levels - _speech_db(levels)
@@ -107,16 +114,24 @@ def judge(levels: Levels) -> Judgement:
     difference = relative[:, 0] - relative[:, 1]
     is_equal = audible & (np.abs(difference) < EQUAL_DB)
     speech = [_runs(audible & (sign * difference >= DOMINATES_DB)) for sign in (1, -1)]
+    seconds = whole / len(levels) / FRAMES_PER_S
     holder = (speech[0].astype(np.int8) - speech[1])[speech[0] != speech[1]]
     return Judgement(
         dominated_share=float(np.mean(np.abs(difference[audible]) >= DOMINATES_DB)),
         equal_share=float(is_equal.sum() / audible.sum()),
         common_share=float(_runs(is_equal, bridge=COMMON_BRIDGE_FRAMES, shortest=COMMON_FRAMES).sum() / audible.sum()),
         third_share=_third_share(relative, audible),
-        speech_s=(float(speech[0].sum()) / FRAMES_PER_S, float(speech[1].sum()) / FRAMES_PER_S),
+        speech_s=(seconds * float(speech[0].sum()), seconds * float(speech[1].sum())),
         num_exchanges=int(np.count_nonzero(np.diff(holder))),
         echo=_echo(relative),
     )
+
+
+def _stretches(levels: Levels) -> Levels:
+    if len(levels) <= NUM_STRETCHES * STRETCH_FRAMES:
+        return levels
+    starts = np.linspace(0, len(levels) - STRETCH_FRAMES, NUM_STRETCHES).astype(int)
+    return np.concatenate([levels[start : start + STRETCH_FRAMES] for start in starts])
 
 
 def _floor_db(levels: Levels) -> NDArray[np.float32]:
