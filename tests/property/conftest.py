@@ -19,7 +19,7 @@ COMMON = settings(
     report_multiple_bugs=False,
 )
 SEARCHES = {
-    "quick": settings(COMMON, max_examples=120, stateful_step_count=50, derandomize=True),
+    "quick": settings(COMMON, max_examples=80, stateful_step_count=50, derandomize=True),
     "long": settings(COMMON, max_examples=1000, stateful_step_count=100, derandomize=False),
 }
 
