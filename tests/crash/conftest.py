@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
+from tests.support.queue_invariants import BROKEN
 from tests.support.queue_worlds import fresh_database
 from tests.support.worker_process import WorkerProcess, environment_in, scripted_worker, url_of
 from worker.adapters.migrate_postgres import migrate
@@ -92,6 +93,21 @@ class Lab:
         """What is still in the temp folder."""
         folder = self.folder / "temp_audio"
         return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    async def assert_done_once(self, meeting_id: UUID, *, num_segments: int = 2) -> None:
+        """Completed by one attempt, each row there once, no attempt left open, no file left behind."""
+        found = await self.found(meeting_id)
+        assert found.meeting.status is MeetingStatus.COMPLETED, (found.meeting.error_code, self.attempts(meeting_id))
+        outcomes = [outcome for _, outcome in self.attempts(meeting_id)]
+        assert (outcomes.count("completed"), outcomes.count(None)) == (1, 0), outcomes
+        assert [segment.index for segment in found.segments] == list(range(num_segments))
+        assert found.summary is not None
+        self.assert_sound()
+        assert self.leftovers == []
+
+    def assert_sound(self) -> None:
+        """No row of any meeting contradicts another (tests/support/queue_invariants.py)."""
+        assert self.rows(BROKEN) == []
 
     async def close(self) -> None:
         await asyncio.to_thread(self._workers.close)

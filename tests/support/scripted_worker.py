@@ -1,10 +1,11 @@
 """
 A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio |
---real-engines] [--gpu=UUID]`.
+--real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]]`.
 
 With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
 is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
-Where SUMMARY_LLM_URL is set, summaries are never scripted.
+Where SUMMARY_LLM_URL is set, summaries are never scripted. With --signal-at, say SIGKILL@StageFinished:decode, it sends
+itself that signal the first time it tells that event: at that very moment, not when somebody has read of it.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -15,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import signal
 import sys
 
 from worker import app
@@ -24,6 +27,7 @@ from worker.config import Need, load_settings
 from worker.models import GpuFacts
 from worker.observe.event_log import EventLog
 from worker.observe.logs import configure_logging
+from worker.ports import Observer
 
 OBJECTS = ChildObjects(
     decoder=ObjectSpec(factory="worker.testing.scripted:ScriptedDecoder"),
@@ -47,8 +51,29 @@ def tell(event: object) -> None:
     sys.stdout.flush()
 
 
+class SignalAt:
+    """Sends this process a signal, once."""
+
+    def __init__(self, spec: str) -> None:
+        name, _, moment = spec.partition("@")
+        self._number = signal.Signals[name]
+        self._event, _, self._stage = moment.partition(":")
+        self._is_sent = False
+
+    def __call__(self, event: object) -> None:
+        is_it = type(event).__name__ == self._event and str(getattr(event, "stage", "")) == self._stage
+        if is_it and not self._is_sent:
+            self._is_sent = True
+            os.kill(os.getpid(), self._number)
+
+
+def told_of(flag: str) -> list[str]:
+    """What stands behind `--flag=`, for each time it is given."""
+    return [argument.removeprefix(f"{flag}=") for argument in sys.argv if argument.startswith(f"{flag}=")]
+
+
 def fake_gpu() -> GpuFacts | None:
-    uuids = [argument.removeprefix("--gpu=") for argument in sys.argv if argument.startswith("--gpu=")]
+    uuids = told_of("--gpu")
     return GpuFacts(name="NVIDIA Fake", uuid=uuids[0], driver="570.1", vram_bytes=2**34) if uuids else None
 
 
@@ -65,10 +90,9 @@ def main() -> None:
         objects = None if "--real-engines" in sys.argv else REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
         if objects and writes_by_model(settings):
             objects = dataclasses.replace(objects, summarizer=child_objects(settings).summarizer)
+        observers: list[Observer] = [tell, EventLog(), *map(SignalAt, told_of("--signal-at"))]
         asyncio.run(
-            app.run_worker(
-                settings, once=once, observers=[tell, EventLog()], objects=objects, read_gpu=lambda _: fake_gpu()
-            )
+            app.run_worker(settings, once=once, observers=observers, objects=objects, read_gpu=lambda _: fake_gpu())
         )
 
 
