@@ -88,7 +88,7 @@ class JobRunner:
                 return False
             return await self._commit(job, folder, result, started)
         except Exception as error:  # noqa: BLE001 - whatever it was, the queue must hear of it
-            await self._settle(job, error)
+            await self._settle(job, folder, error)
             return False
         finally:
             if folder is not None:
@@ -177,40 +177,53 @@ class JobRunner:
             folder.remove()
             self.observe(events.MeetingDropped(job.claim.meeting.id, job.ending or ""))
         elif not job.is_committing:
-            await self._release(job)
+            await self._release(job, folder)
 
-    async def _settle(self, job: Job, error: Exception) -> None:
+    async def _settle(self, job: Job, folder: JobFolder | None, error: Exception) -> None:
         meeting_id, stage = job.claim.meeting.id, job.stage
         match verdict_of(error, stage=stage, attempt=job.claim.attempt, random=self.random):
             case Fail(failure):
                 outcome = await self._report(job, failure)
                 self.observe(events.MeetingFailed(meeting_id, outcome, failure.code, stage, error))
             case Release():
-                await self._release(job)
+                await self._release(job, folder)
             case Drop(reason):
                 self.observe(events.MeetingDropped(meeting_id, reason))
 
     async def _report(self, job: Job, failure: Failure) -> str:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         try:
+                _remove_unwanted(job, folder)
             answer = await self._insist(job, "fail", lambda: self.store.fail(meeting_id, token, failure))
         except PCWorkerException as refused:
             return refused.code  # the lease ends by itself
         return "unreported" if answer is None else answer.outcome
+                job.ending = job.ending if job.is_unwanted else "lost"
+                _remove_unwanted(job, folder)
 
-    async def _release(self, job: Job) -> None:
+    async def _release(self, job: Job, folder: JobFolder | None) -> None:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         answer = await self._insist(job, "release", lambda: self.store.release(meeting_id, token))
         self.observe(events.MeetingReleased(meeting_id, "unreported" if answer is None else answer.outcome))
 
     async def _insist(self, job: Job, name: str, call: Callable[[], Awaitable[WriteAnswer]]) -> WriteAnswer | None:
-        return await self.calls.repeat(name, call, is_unwanted=lambda: job.is_unwanted)
+        answer = await self.calls.repeat(name, call, is_unwanted=lambda: job.is_unwanted)
+        if answer is not None and answer.is_lost:
+            job.ending = answer.outcome  # no heartbeat was needed to learn it
+        return answer
 
     def _note(self, job: Job, event: events.Event) -> None:
         """What the heartbeat reports is read off the events."""
         if isinstance(event, events.StageStarted):
             job.stage, job.progress = event.stage, None
+        _remove_unwanted(job, folder)
             self.on_stage()
         elif isinstance(event, events.StageProgressed):
             job.progress = event.progress
         self.observe(event)
+
+
+def _remove_unwanted(job: Job, folder: JobFolder | None) -> None:
+    """What was kept for the next attempt is nothing to keep when somebody cancelled or deleted the meeting."""
+    if job.is_unwanted and folder is not None:
+        folder.remove()

@@ -1,11 +1,12 @@
 """
 A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio |
---real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]]`.
+--real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]] [--summarize=SCRIPT]`.
 
 With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
 is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
-Where SUMMARY_LLM_URL is set, summaries are never scripted. With --signal-at, say SIGKILL@StageFinished:decode, it sends
-itself that signal the first time it tells that event: at that very moment, not when somebody has read of it.
+Where SUMMARY_LLM_URL is set, summaries are never scripted; else all of them follow the script of --summarize (JSON): a
+recording does not reach the summarizer. With --signal-at, say SIGKILL@StageFinished:decode, it sends itself that signal
+the first time it tells that event: at that very moment, not when somebody has read of it.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -90,6 +91,9 @@ def main() -> None:
         objects = None if "--real-engines" in sys.argv else REAL_AUDIO if "--real-audio" in sys.argv else OBJECTS
         if objects and writes_by_model(settings):
             objects = dataclasses.replace(objects, summarizer=child_objects(settings).summarizer)
+        elif objects and (scripts := told_of("--summarize")):
+            summarizer = objects.summarizer.model_copy(update={"kwargs": json.loads(scripts[0])})
+            objects = dataclasses.replace(objects, summarizer=summarizer)
         observers: list[Observer] = [tell, EventLog(), *map(SignalAt, told_of("--signal-at"))]
         asyncio.run(
             app.run_worker(settings, once=once, observers=observers, objects=objects, read_gpu=lambda _: fake_gpu())
