@@ -29,6 +29,7 @@ HARMLESS: dict[str, dict[str, Any]] = {
     "worker_speakers_v2": {**_NO_MEETING, "p_models": []},
     "worker_vocabulary_v1": _NO_MEETING,
     "worker_guidance_v1": _NO_MEETING,
+    "worker_statuses_v1": {"p_meeting_ids": []},
     "worker_drain_v1": {"p_worker_id": "", "p_draining": False},
     "worker_status_v2": {},
     "worker_schema_v1": {"p_known": []},

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel
 
@@ -25,6 +26,7 @@ from worker.models import (
     Meeting,
     MeetingDetail,
     MeetingSpeaker,
+    MeetingStatus,
     MeetingSummary,
     Person,
     ProcessingResult,
@@ -145,6 +147,10 @@ def words(answer: Json) -> tuple[str, ...]:
 def guidance(answer: Json) -> str | None:
     text = answer["text"]
     return None if text is None else str(text)
+
+
+def statuses(answer: Json) -> dict[UUID, MeetingStatus]:
+    return {UUID(meeting_id): MeetingStatus(status) for meeting_id, status in answer["statuses"].items()}
 
 
 def meeting(row: Json) -> Meeting:
