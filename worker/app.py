@@ -83,6 +83,7 @@ def build_worker(
         num_engines=num_engines(settings),
         grace_s=settings.shutdown_grace_seconds,
         keep_days=settings.keep_temp_days,
+        keep_stages_days=settings.keep_stages_days,
     )
     pipeline = Pipeline(
         storage_of(settings),

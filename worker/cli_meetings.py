@@ -32,6 +32,12 @@ class ChannelsName(StrEnum):
     MIXED = "mixed"
 
 
+class FromStage(StrEnum):
+    DIARIZE = "diarize"
+    IDENTIFY = "identify"
+    SUMMARIZE = "summarize"
+
+
 class ShowFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -122,10 +128,23 @@ def retry(
     replace_edits: Annotated[
         bool, typer.Option("--replace-edits", help="Also when that replaces text corrected by hand.")
     ] = False,
+    from_stage: Annotated[
+        FromStage | None,
+        typer.Option("--from", help="Do this stage and all after it anew; use what is still kept of those before it."),
+    ] = None,
 ) -> None:
     """Put a failed, cancelled or completed meeting back into the queue."""
-    answer = with_store(lambda _, store: store.retry(meeting_id, replace_edits=replace_edits))
-    report(answer, meeting_id, "The meeting is pending again.", wanted=("pending", "already_done"))
+    from worker.models import Stage
+
+    stage = Stage(from_stage) if from_stage else None
+    answer = with_store(lambda _, store: store.retry(meeting_id, replace_edits=replace_edits, from_stage=stage))
+    done = "The meeting is pending again."
+    if stage:
+        done += (
+            f" From {stage} on it is done anew. What comes before that is reused only on a PC that still keeps it "
+            "(of a completed meeting: for KEEP_STAGES_DAYS); any other PC does all of it again."
+        )
+    report(answer, meeting_id, done, wanted=("pending", "already_done"))
 
 
 def cancel(meeting_id: MeetingId) -> None:

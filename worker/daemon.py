@@ -49,6 +49,7 @@ class Pace:
     num_engines: int = 1
     grace_s: float = 60.0
     keep_days: float = 7.0
+    keep_stages_days: float = 0.0
 
 
 class PCWorker:
@@ -74,7 +75,15 @@ class PCWorker:
         self.num_completed = 0
         self._calls = StoreCalls(observe, random)
         self._runner = JobRunner(
-            store, self._calls, pipeline, temp_dir, observe, clock, random, on_stage=self._on_stage
+            store,
+            self._calls,
+            pipeline,
+            temp_dir,
+            observe,
+            clock,
+            random,
+            on_stage=self._on_stage,
+            keeps_stages=pace.keep_stages_days > 0,
         )
         self._troubles = troubles or Troubles(observe)
         self._told_troubles: tuple[Trouble, ...] = ()
@@ -135,7 +144,9 @@ class PCWorker:
             kept = folder.load_result()
             if kept is not None:
                 num_replayed += await self._replay(folder, kept, once=once)
-            elif is_older_than(folder, self.pace.keep_days):
+            elif is_older_than(
+                folder, self.pace.keep_days if folder.finished_at is None else self.pace.keep_stages_days
+            ):
                 folder.remove()
             else:
                 folder.close()

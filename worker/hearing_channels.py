@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from worker import events
 from worker.channels import DIARIZER, labels_of, merged, told_apart
 from worker.exceptions import PCWorkerException
-from worker.job_folder import value_key
 from worker.models import (
     AudioMetadata,
     Diarization,
@@ -175,7 +174,7 @@ async def _worked(
 
 def _place(run: StageRun, stage: Stage, task: ChannelWork) -> tuple[str, str]:
     """The name under which the job folder keeps the value, and its key."""
-    return f"{stage}-{task.channel + 1}", value_key(run.settings_key.get(stage), *task.depends_on)
+    return f"{stage}-{task.channel + 1}", run.key(stage, *task.depends_on)
 
 
 def _within(report: Report, share: tuple[float, float]) -> Report:

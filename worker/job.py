@@ -64,7 +64,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """Works one job after the other, or several at once; holds what they share."""
+    """
+    Works one job after the other, or several at once; holds what they share.
+
+    Attributes:
+        keeps_stages: what the stages of a completed meeting made stays on this PC, for a retry.
+    """
 
     store: Store
     calls: StoreCalls
@@ -74,6 +79,7 @@ class JobRunner:
     clock: Clock
     random: Random
     on_stage: Callable[[], None]
+    keeps_stages: bool = False
 
     async def run(self, job: Job) -> bool:
         """Work and settle; True when the meeting is completed. Never raises but for a cancelled task."""
@@ -162,7 +168,10 @@ class JobRunner:
         if answer is None:
             await self._give_up(job, folder)
             return False
-        folder.remove()
+        if self.keeps_stages and not answer.is_lost:
+            folder.keep_stages()
+        else:
+            folder.remove()
         if answer.is_lost:
             self.observe(events.MeetingDropped(meeting_id, answer.outcome))
             return False
@@ -184,26 +193,27 @@ class JobRunner:
         match verdict_of(error, stage=stage, attempt=job.claim.attempt, random=self.random):
             case Fail(failure):
                 outcome = await self._report(job, failure)
+                _remove_unwanted(job, folder)
                 self.observe(events.MeetingFailed(meeting_id, outcome, failure.code, stage, error))
             case Release():
                 await self._release(job, folder)
             case Drop(reason):
+                job.ending = job.ending if job.is_unwanted else "lost"
+                _remove_unwanted(job, folder)
                 self.observe(events.MeetingDropped(meeting_id, reason))
 
     async def _report(self, job: Job, failure: Failure) -> str:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         try:
-                _remove_unwanted(job, folder)
             answer = await self._insist(job, "fail", lambda: self.store.fail(meeting_id, token, failure))
         except PCWorkerException as refused:
             return refused.code  # the lease ends by itself
         return "unreported" if answer is None else answer.outcome
-                job.ending = job.ending if job.is_unwanted else "lost"
-                _remove_unwanted(job, folder)
 
     async def _release(self, job: Job, folder: JobFolder | None) -> None:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         answer = await self._insist(job, "release", lambda: self.store.release(meeting_id, token))
+        _remove_unwanted(job, folder)
         self.observe(events.MeetingReleased(meeting_id, "unreported" if answer is None else answer.outcome))
 
     async def _insist(self, job: Job, name: str, call: Callable[[], Awaitable[WriteAnswer]]) -> WriteAnswer | None:
@@ -216,7 +226,6 @@ class JobRunner:
         """What the heartbeat reports is read off the events."""
         if isinstance(event, events.StageStarted):
             job.stage, job.progress = event.stage, None
-        _remove_unwanted(job, folder)
             self.on_stage()
         elif isinstance(event, events.StageProgressed):
             job.progress = event.progress

@@ -7,18 +7,21 @@ The job folder: what one meeting needs on this PC, and what its finished stages 
         audio.wav                    16 kHz mono; audio-1.wav, audio-2.wav where each channel is one person's
         <stage>.json                 {"key": ..., "value": ...}, written atomically; <stage>-1.json of one channel
         result.json                  {"meeting_id", "token", "result"}, fsynced before commit, replayed at start
+        finished                     the meeting is completed, and beside this only its stages' values are kept
 
 A value is reused only when its key is equal: the key is a hash of the recording and of everything else that the stage
-depends on. The folder is removed after commit, cancel or delete; one that was left behind is swept by age.
+depends on. The folder is removed after cancel or delete, and after commit unless the values may be kept for a while
+(KEEP_STAGES_DAYS); one that was left behind is swept by age.
 """
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,10 +31,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from worker.exceptions import DiskFullError
-from worker.models import ProcessingResult, StageCost
+from worker.disk_errors import disk_error
+from worker.models import ProcessingResult, Stage, StageCost
 
 V = TypeVar("V", bound=BaseModel)
+
+FINISHED = "finished"
+_VALUE = re.compile(rf"({'|'.join(Stage)})(-[12])?\.json")
+_LENGTH_OF_ID = 36
 
 
 class KeptResult(BaseModel):
@@ -93,6 +100,31 @@ class JobFolder:
     def forget_result(self) -> None:
         (self.path / "result.json").unlink(missing_ok=True)
 
+    @property
+    def finished_at(self) -> float | None:
+        """When its meeting was completed, in seconds since the epoch; None while there may be work to do."""
+        try:
+            return (self.path / FINISHED).stat().st_mtime
+        except FileNotFoundError:
+            return None
+
+    def keep_stages(self) -> None:
+        """
+        The meeting is completed: let go of the folder and leave only what its stages made, for a retry. The result goes
+        last, so that who finds recording or sound here finds it, too, and removes it all.
+        """
+        if len(self.path.name) > _LENGTH_OF_ID:  # no later attempt looks here
+            self.remove()
+            return
+        try:
+            (self.path / FINISHED).touch()
+            for path in sorted(self.path.iterdir(), key=lambda path: path.name == "result.json"):
+                if path.name not in ("lock", FINISHED) and not _VALUE.fullmatch(path.name):
+                    path.unlink()
+        except OSError:
+            self.remove()
+        self.close()
+
     def close(self) -> None:
         """Let go of the folder and keep it for the next attempt."""
         if self._lock_fd >= 0:
@@ -116,9 +148,10 @@ class JobFolder:
             if durable:
                 _sync_directory(self.path)
         except OSError as error:
-            part.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError from error
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            if (of_disk := disk_error(error)) is not None:
+                raise of_disk from error
             raise
 
 
@@ -130,6 +163,7 @@ def open_job_folder(root: Path, meeting_id: UUID, token: int) -> JobFolder:
     for name in (str(meeting_id), f"{meeting_id}-{token}"):
         folder = _try_lock(root / name, create=True)
         if folder is not None:
+            (folder.path / FINISHED).unlink(missing_ok=True)
             return folder
     raise RuntimeError(f"two processes work on meeting {meeting_id} with token {token}")
 
@@ -151,7 +185,7 @@ def is_older_than(folder: JobFolder, days: float) -> bool:
 
 def _is_job_folder(path: Path) -> bool:
     try:
-        UUID(path.name[:36])
+        UUID(path.name[:_LENGTH_OF_ID])
     except ValueError:
         return False
     return path.is_dir() and not path.is_symlink()

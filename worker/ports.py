@@ -110,6 +110,10 @@ class Store(Ledger, Protocol):
         """
         ...
 
+    async def statuses(self, meeting_ids: Sequence[UUID]) -> dict[UUID, MeetingStatus]:
+        """What became of these meetings. One that is not in the answer is not there."""
+        ...
+
     async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer: ...
 
     async def status(self) -> FleetStatus: ...
@@ -120,7 +124,14 @@ class Store(Ledger, Protocol):
 
     async def cancel(self, meeting_id: UUID) -> WriteAnswer: ...
 
-    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer: ...
+    async def retry(
+        self, meeting_id: UUID, *, replace_edits: bool = False, from_stage: Stage | None = None
+    ) -> WriteAnswer:
+        """
+        Have a meeting done again. Stages whose values are still kept on the PC that claims it are not worked again, but
+        for `from_stage` (DIARIZE, IDENTIFY or SUMMARIZE, else `refused`) and those after it.
+        """
+        ...
 
     async def enqueue(self, meeting: NewMeeting) -> UUID: ...
 

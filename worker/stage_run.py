@@ -21,6 +21,8 @@ from worker.ports import Clock, Observer, Report, channel_paths
 T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
 
+_ORDER = {stage: number for number, stage in enumerate(Stage)}
+
 Usage = Callable[[Stage], StageUsage]
 """Of whom to ask what a stage took: the engine that worked it, or the stages for those without one."""
 
@@ -49,6 +51,14 @@ class StageRun:
     def meeting_id(self) -> UUID:
         return self.claim.meeting.id
 
+    def key(self, stage: Stage, *depends_on: object) -> str:
+        """
+        Of the stage's value. What was made before somebody asked for this stage anew has another one; what the attempts
+        since then have made has the same, so that a crash does not cost it.
+        """
+        asked = [number for first, number in self.claim.anew_from.items() if _ORDER[first] <= _ORDER[stage]]
+        return value_key(self.settings_key.get(stage), *depends_on, *([max(asked)] if asked else []))
+
     async def kept(
         self,
         stage: Stage,
@@ -59,7 +69,7 @@ class StageRun:
         usage: Usage,
     ) -> V:
         """The stage's value: from an earlier attempt if it was made from the same things, otherwise by working."""
-        key = value_key(self.settings_key.get(stage), *depends_on)
+        key = self.key(stage, *depends_on)
         kept = await asyncio.to_thread(self.folder.load, stage, key, kind)
         if kept is not None and not self._has_its_sound(kept[0]):
             kept = None

@@ -56,6 +56,7 @@ WORKER_CALLS: list[tuple[Act, str]] = [
     (rpc("worker_speakers_v2", p_meeting_id=A_RUNNING, p_token=1001, p_models=["ge2e"]), "reads"),
     (rpc("worker_vocabulary_v1", p_meeting_id=A_RUNNING, p_token=1001), "reads"),
     (rpc("worker_guidance_v1", p_meeting_id=A_RUNNING, p_token=1001), "reads"),
+    (rpc("worker_statuses_v1", p_meeting_ids=[str(A_RUNNING)]), "reads"),
     (rpc("worker_drain_v1", p_worker_id="w1", p_draining=True), "writes"),
     (rpc("worker_status_v1"), "reads"),
     (rpc("worker_status_v2"), "reads"),
@@ -98,6 +99,7 @@ PROBES: list[tuple[str, Act, str]] = [
     ("worker", rpc("meeting_cancel_v1", p_meeting_id=A_PENDING), "refused"),
     ("worker", rpc("meeting_cancel_v1", p_meeting_id=LAB_PENDING), "refused"),
     ("worker", rpc("meeting_retry_v1", p_meeting_id=LAB_DONE, p_replace_edits=True), "refused"),
+    ("worker", rpc("meeting_retry_v2", p_meeting_id=LAB_DONE, p_from="diarize"), "refused"),
     ("worker", rpc("cancel_job", profile="pc_worker", p_meeting_id=A_PENDING), "unknown"),
     ("worker", rpc("open_to", profile="pc_worker", p_role="anon", p_rights="select on public.meetings"), "unknown"),
     # --- the service key
@@ -130,6 +132,7 @@ PROBES: list[tuple[str, Act, str]] = [
     ("service", rpc("meeting_cancel_v1", p_meeting_id=B_PENDING), "writes"),
     ("service", rpc("meeting_cancel_v1", p_meeting_id=LAB_PENDING), "writes"),
     ("service", rpc("meeting_retry_v1", p_meeting_id=B_DONE, p_replace_edits=False), "writes"),
+    ("service", rpc("meeting_retry_v2", p_meeting_id=B_DONE, p_from="diarize"), "writes"),
     ("service", get("jobs", profile="pc_worker"), "unknown"),
     ("service", rpc("cancel_job", p_meeting_id=A_PENDING), "unknown"),
     ("secret", get(f"meetings?id=eq.{B_DONE}"), "reads"),

@@ -261,7 +261,8 @@ def test_the_functions_of_people_go_by_the_role_first(
     project: ProbedProject, role: str, claims: str, is_there: bool
 ) -> None:
     """Claims alone prove nothing, and without any a user has no meeting."""
-    for function in ("meeting_cancel_v1(%s)", "meeting_retry_v1(%s, 'false')"):
+    retries = ("meeting_retry_v1(%s, 'false')", "meeting_retry_v2(%s, 'false', 'diarize')")
+    for function in ("meeting_cancel_v1(%s)", *retries):
         with project.admin.transaction(force_rollback=True):
             project.admin.execute("select set_config('request.jwt.claims', %s, true)", [claims])
             project.admin.execute("select set_config('role', %s, true)", [role])

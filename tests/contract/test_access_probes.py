@@ -59,6 +59,7 @@ PROBES: list[tuple[str, Act, str]] = [
     ("anon", rpc("meeting_cancel_v1", p_meeting_id=A_PENDING), "refused"),
     ("anon", rpc("meeting_cancel_v1", p_meeting_id=LAB_PENDING), "refused"),
     ("anon", rpc("meeting_retry_v1", p_meeting_id=A_DONE, p_replace_edits=True), "refused"),
+    ("anon", rpc("meeting_retry_v2", p_meeting_id=A_DONE, p_from="diarize"), "refused"),
     ("anon", rpc("worker_status_v1"), "refused"),
     ("anon", rpc("worker_schema_v1", p_known=[]), "refused"),
     ("anon", rpc("worker_claim_v1", p_worker_id="w1", p_instance_id=MISSING, p_claim_id=A, p_min_wait_s=0), "refused"),
@@ -268,6 +269,7 @@ PROBES: list[tuple[str, Act, str]] = [
     ("A", rpc("vocabulary_add_v1", p_words=["x"]), "refused"),
     ("A", rpc("vocabulary_remove_v1", p_words=["of A"], p_user_id=A), "refused"),
     ("A", rpc("worker_vocabulary_v1", p_meeting_id=A_RUNNING, p_token=1001), "refused"),
+    ("A", rpc("worker_statuses_v1", p_meeting_ids=[str(B_DONE)]), "refused"),
     ("anon", get("vocabulary"), "refused"),
     ("anon", post("vocabulary", {"word": "x"}), "refused"),
     ("nameless", get("vocabulary"), "nothing"),
@@ -293,6 +295,13 @@ PROBES: list[tuple[str, Act, str]] = [
     ("A", rpc("meeting_retry_v1", p_meeting_id=B_DONE, p_replace_edits=True), "gone"),
     ("A", rpc("meeting_retry_v1", p_meeting_id=B_PENDING, p_replace_edits=True), "gone"),
     ("A", rpc("meeting_retry_v1", p_meeting_id=LAB_DONE), "gone"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=A_DONE), "writes"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=A_DONE, p_from="diarize"), "writes"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=A_PENDING, p_from="diarize"), "writes"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=A_DONE, p_from="transcribe"), "reads"),  # says from which it may be
+    ("A", rpc("meeting_retry_v2", p_meeting_id=B_DONE, p_replace_edits=True, p_from="diarize"), "gone"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=B_PENDING, p_from="diarize"), "gone"),
+    ("A", rpc("meeting_retry_v2", p_meeting_id=LAB_DONE, p_from="summarize"), "gone"),
     ("A", rpc("worker_register_v1", p_worker_id="x", p_instance_id=A, p_worker={}), "refused"),
     ("A", rpc("worker_claim_v1", p_worker_id="w1", p_instance_id=A, p_claim_id=A, p_min_wait_s=0), "refused"),
     ("A", rpc("worker_heartbeat_v1", p_worker_id="w1", p_instance_id=A, p_beats=[]), "refused"),
@@ -329,7 +338,7 @@ def test_everyone_gets_what_is_theirs_and_nothing_else(
     assert not answer.is_success or not any(name in answer.text for name in others)
 
 
-@pytest.mark.parametrize("function", ["meeting_cancel_v1", "meeting_retry_v1"])
+@pytest.mark.parametrize("function", ["meeting_cancel_v1", "meeting_retry_v1", "meeting_retry_v2"])
 def test_somebody_elses_meeting_is_answered_like_a_missing_one(project: ProbedProject, function: str) -> None:
     """So that nobody learns which ids exist."""
     project.stand_anew()

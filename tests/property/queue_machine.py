@@ -29,11 +29,17 @@ from worker.models import (
     WorkerInfo,
     WriteAnswer,
 )
+from worker.testing.store_memory import ANEW_FROM
 
 MAX_MEETINGS = 4  # few, so that everybody fights over the same ones
 WORKERS = st.sampled_from(["w1", "w2", "w3"])
 INDEX = st.integers(0, 11)
 LOST = st.booleans()
+
+
+def in_their_order(anew_from: dict[Stage, int]) -> list[Stage]:
+    """The stages from which a meeting was asked for, the earliest wish first; the numbers differ between the stores."""
+    return sorted(anew_from, key=anew_from.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         assert memory.claim.meeting.id == postgres.claim.meeting.id
         assert memory.claim.attempt == postgres.claim.attempt
+        assert in_their_order(memory.claim.anew_from) == in_their_order(postgres.claim.anew_from)
         if heard:
             self.held.append(Held(info, postgres.claim.meeting.id, (memory.claim.token, postgres.claim.token)))
 
@@ -220,10 +227,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.meetings.append(asked.id)
 
     @precondition(lambda self: self.meetings)
-    @rule(index=INDEX, replace_edits=st.booleans())
-    def retry(self, index: int, replace_edits: bool) -> None:
+    @rule(index=INDEX, replace_edits=st.booleans(), stage=st.sampled_from([None, None, *ANEW_FROM, Stage.ALIGN]))
+    def retry(self, index: int, replace_edits: bool, stage: Stage | None) -> None:
         meeting_id = self.some_meeting(index)
-        outcome = self.same(lambda world, _: world.store.retry(meeting_id, replace_edits=replace_edits))
+        outcome = self.same(
+            lambda world, _: world.store.retry(meeting_id, replace_edits=replace_edits, from_stage=stage)
+        )
         if outcome == "pending":
             self.note_retry(meeting_id)
 

@@ -14,7 +14,7 @@ from tests.support.queue_values import result
 from worker.adapters.store_supabase import NUM_TRIES, SupabaseStore
 from worker.adapters.supabase_http import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, SLICE_BYTES, WRITE_TIMEOUT_S
 from worker.exceptions import ConfigurationError, PCWorkerException, SupabaseAccessError, SupabaseConnectionError
-from worker.models import NewMeeting
+from worker.models import NewMeeting, Stage
 from worker.observe.logs import configure_logging
 
 URL = "https://project.supabase.co"
@@ -69,10 +69,11 @@ async def test_the_key_opens_the_gateway_and_the_token_says_who_asks(worker_toke
 async def test_a_call_is_one_post_of_its_named_arguments() -> None:
     """To the function of worker/sql that has its name."""
     project, meeting_id = Project(OK), uuid4()
-    await store_of(project).retry(meeting_id, replace_edits=True)
+    await store_of(project).retry(meeting_id, replace_edits=True, from_stage=Stage.DIARIZE)
     (request,) = project.requests
-    assert (request.method, str(request.url)) == ("POST", f"{URL}/rest/v1/rpc/meeting_retry_v1")
-    assert json.loads(request.content) == {"p_meeting_id": str(meeting_id), "p_replace_edits": True}
+    assert (request.method, str(request.url)) == ("POST", f"{URL}/rest/v1/rpc/meeting_retry_v2")
+    named = {"p_meeting_id": str(meeting_id), "p_replace_edits": True, "p_from": "diarize"}
+    assert json.loads(request.content) == named
 
 
 async def test_each_request_has_its_timeouts() -> None:

@@ -22,8 +22,10 @@ from worker.models import (
     FleetStatus,
     HeartbeatAnswer,
     KnownSpeakers,
+    MeetingStatus,
     ProcessingResult,
     Registration,
+    Stage,
     Trouble,
     WorkerInfo,
     WriteAnswer,
@@ -102,6 +104,10 @@ class StoreFunctions(LedgerFunctions, RefreshFunctions, SummaryFunctions):
         """Raises as `speakers` does."""
         return wire.guidance(_of_holder(await self.call("worker_guidance_v1", p_meeting_id=meeting_id, p_token=token)))
 
+    async def statuses(self, meeting_ids: Sequence[UUID]) -> dict[UUID, MeetingStatus]:
+        asked = [str(meeting_id) for meeting_id in meeting_ids]
+        return wire.statuses(await self.call("worker_statuses_v1", p_meeting_ids=asked))
+
     async def drain(self, worker_id: str, *, draining: bool) -> WriteAnswer:
         """`draining`, `resumed`, or `gone` for a worker that never registered. Lasts until it is taken back."""
         return wire.write_answer(await self.call("worker_drain_v1", p_worker_id=worker_id, p_draining=draining))
@@ -117,8 +123,11 @@ class StoreFunctions(LedgerFunctions, RefreshFunctions, SummaryFunctions):
     async def cancel(self, meeting_id: UUID) -> WriteAnswer:
         return wire.write_answer(await self.call("meeting_cancel_v1", p_meeting_id=meeting_id))
 
-    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
-        answer = await self.call("meeting_retry_v1", p_meeting_id=meeting_id, p_replace_edits=replace_edits)
+    async def retry(
+        self, meeting_id: UUID, *, replace_edits: bool = False, from_stage: Stage | None = None
+    ) -> WriteAnswer:
+        wish = {} if from_stage is None else {"p_from": from_stage.value}
+        answer = await self.call("meeting_retry_v2", p_meeting_id=meeting_id, p_replace_edits=replace_edits, **wish)
         return wire.write_answer(answer)
 
     async def words(self, user_id: UUID | None = None) -> tuple[str, ...]:

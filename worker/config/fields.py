@@ -198,6 +198,11 @@ class Settings(BaseModel):
     max_audio_hours: float = Field(12.0, gt=0, le=48, description="Longest recording, in hours")
     audio_temp_dir: Path = Field(Path("temp_audio"), description="Working files of meetings in progress")
     keep_temp_days: float = Field(7.0, gt=0, description="Working files of abandoned meetings are removed after this")
+    keep_stages_days: float = Field(
+        0.0,
+        ge=0,
+        description="Texts and voices of completed meetings stay on this PC so long, for `retry` to reuse",
+    )
 
     min_free_disk_bytes: int = Field(
         2 * 1024**3, ge=0, description="With less free where working files are, no meeting is begun; 0 to never mind"

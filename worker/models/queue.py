@@ -88,6 +88,9 @@ class Claim(Value):
     token: int
     attempt: int = Field(description="1 for the first attempt")
     lease_s: float
+    anew_from: dict[Stage, int] = Field(
+        default_factory=dict, description="from this stage on, only values that were made for this number count"
+    )
 
 
 class ClaimAnswer(Value):

@@ -116,15 +116,24 @@ class MemoryQueue:
         if job.token is not None:
             attempt = self.attempts[job.token]
             if attempt.outcome is None:  # a reaped attempt stays the crash that it was counted as
-                attempt.outcome, attempt.ended_at = "cancelled", self.now()
+                self.end_attempt(job.token, "cancelled", stage=self.meetings[meeting_id].value.stage)
         self.close(job, "cancelled")
-        self.set_meeting(meeting_id, status=MeetingStatus.CANCELLED)
+        self.set_meeting(meeting_id, status=MeetingStatus.CANCELLED, stage=None, progress=None)
 
     def requeue(self, meeting_id: UUID) -> None:
         old = self.jobs[meeting_id]
-        self.jobs[meeting_id] = Job(old.id, meeting_id, old.priority, self.now())
+        self.jobs[meeting_id] = Job(old.id, meeting_id, old.priority, self.now(), anew_from=old.anew_from)
         nothing = dict.fromkeys(("error_code", "error_message", "started_at", "completed_at"))
         self.back_to_pending(meeting_id, **nothing)
+
+    def is_anew_from(self, meeting_id: UUID, stage: Stage) -> bool:
+        """Whether nobody has worked on the meeting since it was asked for from this stage on."""
+        tokens = [token for token, past in self.attempts.items() if past.meeting_id == meeting_id]
+        return self.jobs[meeting_id].anew_from.get(stage, 0) > max(tokens, default=0)
+
+    def ask_anew_from(self, meeting_id: UUID, stage: Stage) -> None:
+        job = self.jobs[meeting_id]
+        job.anew_from = job.anew_from | {stage: next(self._tokens)}
 
     def edit_status(self, meeting_id: UUID, status: MeetingStatus) -> None:
         """As in the table editor."""

@@ -15,6 +15,7 @@ from worker.models import (
     Meeting,
     MeetingSummary,
     SpeakerEmbedding,
+    Stage,
     SystemInfo,
     TranscriptSegment,
     Trouble,
@@ -77,6 +78,7 @@ class Job:
     num_infrastructure: int = 0
     infrastructure_since: float | None = None
     waiting_since: float | None = None
+    anew_from: dict[Stage, int] = field(default_factory=dict)
 
 
 @dataclass

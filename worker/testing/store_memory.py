@@ -26,6 +26,7 @@ from worker.models import (
     NewMeeting,
     ProcessingResult,
     Registration,
+    Stage,
     Trouble,
     WorkerInfo,
     WorkerState,
@@ -47,6 +48,8 @@ from worker.testing.memory_tables import (
     tidied_channels,
 )
 from worker.testing.memory_vocabulary import MemoryVocabulary
+
+ANEW_FROM = (Stage.DIARIZE, Stage.IDENTIFY, Stage.SUMMARIZE)
 
 
 class MemoryStore(MemorySummaries, MemoryRefresh):
@@ -137,7 +140,8 @@ class MemoryStore(MemorySummaries, MemoryRefresh):
         claim = None
         if job is not None and job.token is not None:
             meeting = self.queue.meetings[job.meeting_id].value.model_copy(update={"result": None})
-            claim = Claim(meeting=meeting, token=job.token, attempt=job.num_attempts, lease_s=self.queue.limits.lease_s)
+            lease_s, attempt = self.queue.limits.lease_s, job.num_attempts
+            claim = Claim(meeting=meeting, token=job.token, attempt=attempt, lease_s=lease_s, anew_from=job.anew_from)
         return ClaimAnswer(outcome=outcome, claim=claim, num_pending=len(waiting), next_run_in_s=next_run_in_s)
 
     async def heartbeat(
@@ -241,6 +245,10 @@ class MemoryStore(MemorySummaries, MemoryRefresh):
         self._insist_on_holder(meeting_id, token)
         return self._vocabulary.for_meeting_of(self.queue.meetings[meeting_id].value.user_id)
 
+    async def statuses(self, meeting_ids: Sequence[UUID]) -> dict[UUID, MeetingStatus]:
+        meetings = self.queue.meetings
+        return {asked: meetings[asked].value.status for asked in meeting_ids if asked in meetings}
+
     def _insist_on_holder(self, meeting_id: UUID, token: int) -> None:
         job = self.queue.jobs.get(meeting_id)
         if job is None or job.token != token:
@@ -260,7 +268,23 @@ class MemoryStore(MemorySummaries, MemoryRefresh):
         self.queue.cancel(meeting_id)
         return WriteAnswer(outcome="cancelled")
 
-    async def retry(self, meeting_id: UUID, *, replace_edits: bool = False) -> WriteAnswer:
+    async def retry(
+        self, meeting_id: UUID, *, replace_edits: bool = False, from_stage: Stage | None = None
+    ) -> WriteAnswer:
+        if from_stage not in (None, *ANEW_FROM):
+            sentence = "A meeting can be done again from diarize, from identify or from summarize on."
+            return WriteAnswer(outcome="refused", message=sentence)
+        answer = self._retry(meeting_id, replace_edits=replace_edits)
+        if from_stage is None or answer.outcome not in ("pending", "already_done"):
+            return answer
+        if answer.outcome == "already_done":
+            if self.queue.is_anew_from(meeting_id, from_stage):
+                return answer
+            self.queue.requeue(meeting_id)
+        self.queue.ask_anew_from(meeting_id, from_stage)
+        return WriteAnswer(outcome="pending")
+
+    def _retry(self, meeting_id: UUID, *, replace_edits: bool) -> WriteAnswer:
         row = self.queue.meetings.get(meeting_id)
         if row is None:
             return WriteAnswer(outcome="gone", message="There is no such meeting.")
