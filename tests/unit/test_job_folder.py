@@ -98,3 +98,48 @@ def test_a_full_disk_has_a_name_and_leaves_no_half_file(tmp_path: Path) -> None:
         folder.save(Stage.TRANSCRIBE, "k", HEARD, COST)
     assert sorted(path.name for path in folder.path.iterdir()) == ["lock"]
     folder.close()
+
+
+# --- completed -----------------------------------------------------------------------------------------------------
+
+
+def test_of_a_completed_meeting_only_its_stages_values_stay(tmp_path: Path) -> None:
+    """A download's own notes end in .json as well."""
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    folder.save(Stage.TRANSCRIBE, "k", HEARD, COST)
+    folder.save("align-2", "k", HEARD, COST)
+    folder.save_result(KeptResult(meeting_id=MEETING, token=41, result=result("hello")))
+    for name in ("source", ".source.part.json", "audio.wav", "audio-1.wav", "diarize.json.part"):
+        (folder.path / name).write_bytes(b"x")
+    folder.keep_stages()
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        "align-2.json",
+        "finished",
+        "lock",
+        "transcribe.json",
+    ]
+    (again,) = abandoned_folders(tmp_path)
+    assert again.finished_at is not None
+    again.close()
+
+
+def test_who_opens_a_finished_folder_begins_again(tmp_path: Path) -> None:
+    open_job_folder(tmp_path, MEETING, 1).keep_stages()
+    folder = open_job_folder(tmp_path, MEETING, 2)
+    assert folder.finished_at is None
+    folder.close()
+
+
+def test_a_folder_that_cannot_be_tidied_is_removed_altogether(tmp_path: Path) -> None:
+    folder = open_job_folder(tmp_path, MEETING, 1)
+    (folder.path / "source").mkdir()  # which unlink refuses
+    folder.keep_stages()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_no_later_attempt_opens_is_not_kept(tmp_path: Path) -> None:
+    first = open_job_folder(tmp_path, MEETING, 1)
+    second = open_job_folder(tmp_path, MEETING, 2)
+    second.keep_stages()
+    assert [path.name for path in tmp_path.iterdir()] == [str(MEETING)]
+    first.close()
