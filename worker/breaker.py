@@ -11,7 +11,7 @@ from collections import Counter, deque
 from uuid import UUID
 
 from worker import events
-from worker.exceptions import BreakerOpenError, EngineError, FailureKind, PCWorkerException, all_errors
+from worker.exceptions import BreakerOpenError, DiskFailedError, EngineError, FailureKind, PCWorkerException, all_errors
 from worker.models import Trouble
 from worker.ports import Clock
 from worker.troubles import Troubles
@@ -29,11 +29,12 @@ LONGEST_PAUSE_S = 3600.0
 def is_blamed_on_pc(code: str) -> bool:
     """
     Whether a failed attempt may be this PC's fault. A damaged recording or one that is not there yet is not; an outage
-    of network, database or storage hits all PCs, and a full disk has its own gate. A model that cannot be loaded is.
+    of network, database or storage hits all PCs, and a full disk has its own gate. A model that cannot be loaded and a
+    disk that fails are.
     """
     error = next((cls for cls in all_errors() if cls.code == code), PCWorkerException)
     if error.counts_as is FailureKind.INFRASTRUCTURE:
-        return issubclass(error, EngineError)
+        return issubclass(error, EngineError | DiskFailedError)
     return error.counts_as in (FailureKind.FAILURE, FailureKind.CRASH)
 
 

@@ -38,6 +38,7 @@ Everything that can go wrong, as one tree.
      |   +- ChildStalledError                  the process was silent for too long, and was killed
      |   +- DeadlineExceededError              the meeting took longer than it may
      +- DiskFullError
+     +- DiskFailedError                        it is read-only, or broken
      +- OutOfMemoryError                       this PC's memory, not the GPU's
      +- LeaseLostError                         the meeting is no longer ours
      |   +- MeetingCancelledError              somebody cancelled it
@@ -277,13 +278,12 @@ class AudioTooLongError(AudioPreprocessingError):
 
 # --- engines and children ----------------------------------------------------------------------------------------
 
+_SEE_LOG = "If the meeting ends as failed, ask the administrator to look into the log."
+
 
 class EngineError(PCWorkerException):
     code = "engine_failed"
-    default_message = (
-        "The speech engine failed on this recording. "
-        "If the meeting ends as failed, ask the administrator to look into the log."
-    )
+    default_message = f"The speech engine failed on this recording. {_SEE_LOG}"
 
 
 class ModelUnavailableError(EngineError):
@@ -312,19 +312,13 @@ class GpuOutOfMemoryError(EngineError):
 class ChildCrashedError(EngineError):
     code = "engine_crashed"
     counts_as = FailureKind.CRASH
-    default_message = (
-        "The process working on this recording died. "
-        "If the meeting ends as failed, ask the administrator to look into the log."
-    )
+    default_message = f"The process working on this recording died. {_SEE_LOG}"
 
 
 class ChildStalledError(EngineError):
     code = "engine_stalled"
     counts_as = FailureKind.CRASH
-    default_message = (
-        "The process working on this recording made no progress and was ended. "
-        "If the meeting ends as failed, ask the administrator to look into the log."
-    )
+    default_message = f"The process working on this recording made no progress and was ended. {_SEE_LOG}"
 
 
 class DeadlineExceededError(EngineError):
@@ -339,6 +333,13 @@ class DiskFullError(PCWorkerException):
     disposition = Disposition.INFRASTRUCTURE
     counts_as = FailureKind.INFRASTRUCTURE
     default_message = "The disk of the PC is full. The worker goes on by itself as soon as there is room."
+
+
+class DiskFailedError(PCWorkerException):
+    code = "disk_failed"
+    disposition = Disposition.INFRASTRUCTURE
+    counts_as = FailureKind.INFRASTRUCTURE
+    default_message = "The disk of the PC cannot be read or written as it should. Ask the administrator to look at it."
 
 
 class OutOfMemoryError(PCWorkerException):

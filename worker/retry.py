@@ -8,13 +8,12 @@ decided where it is counted, by the SQL function `worker_fail_v1`. Decided here:
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+from worker.disk_errors import disk_error
 from worker.exceptions import (
-    DiskFullError,
     Disposition,
     FailureKind,
     OutOfMemoryError,
@@ -56,7 +55,6 @@ _DELAYS_S: dict[FailureKind, tuple[float, float]] = {
 """For each kind the first and the longest upper bound of the wait. Infrastructure and waiting spend no attempt, so a
 meeting that knows only these stays at the first bound."""
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _STOPS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -108,9 +106,7 @@ def _ours(error: BaseException) -> PCWorkerException:
         return WorkerStoppedError()
     if isinstance(error, MemoryError):
         return OutOfMemoryError()
-    if isinstance(error, OSError) and error.errno in _DISK_FULL:
-        return DiskFullError()
-    return PCWorkerException()
+    return disk_error(error) or PCWorkerException()
 
 
 def _rank(error: BaseException) -> int:

@@ -76,6 +76,14 @@ class WorkerProcess:
             if told["event"] == event and fields.items() <= told.items():
                 return told
 
+    def wait_until_stopped(self, event: str, **fields: Any) -> None:
+        """It has told that event and stopped itself with --signal-at=SIGSTOP@...; SIGCONT sooner would be lost."""
+        self.wait_for(event, **fields)
+        deadline = time.monotonic() + PATIENCE_S
+        while Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "T":
+            assert time.monotonic() < deadline, "the worker did not stop itself"
+            time.sleep(0.001)
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

@@ -85,11 +85,12 @@ def test_readme_lists_every_warning_a_result_can_carry() -> None:
 def test_readme_lists_every_trouble_of_a_worker() -> None:
     """Those of the database carry the code of its error."""
     from worker import breaker, daemon, trouble_watch
-    from worker.exceptions import DiskFullError, GpuTakenError
+    from worker.exceptions import DiskFailedError, DiskFullError, GpuTakenError
 
     own = {breaker.CODE, daemon.DRAINED, trouble_watch.QUEUE_OLD, trouble_watch.KEY_EXPIRING, trouble_watch.KEY_EXPIRED}
-    of_errors = {DiskFullError.code, GpuTakenError.code, "supabase_access_denied", "schema_mismatch"}
-    codes = own | of_errors | {"database_unreachable", "health_unavailable"}
+    of_errors = {DiskFullError.code, DiskFailedError.code, GpuTakenError.code}
+    of_the_database = {"database_unreachable", "supabase_access_denied", "schema_mismatch"}
+    codes = own | of_errors | of_the_database | {"health_unavailable"}
     source = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
     assert set(re.findall(r'Trouble\(code="(\w+)"', source)) <= codes
     assert set(table_below("### Troubles")) == codes

@@ -37,6 +37,7 @@ PINNED = {
     "database_refused": ("retry", "failure"),
     "database_unreachable": ("infrastructure", "infrastructure"),
     "deadline_exceeded": ("retry", "failure"),
+    "disk_failed": ("infrastructure", "infrastructure"),
     "disk_full": ("infrastructure", "infrastructure"),
     "engine_crashed": ("retry", "crash"),
     "engine_failed": ("retry", "failure"),

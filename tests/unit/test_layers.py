@@ -42,7 +42,7 @@ COMMANDS = (
     "demo",
 )
 FACES = (*COMMANDS, "progress", "views", "views_health", "views_models", "views_people")
-VALUES = ("scores", "audio_paths", "supabase_keys")
+VALUES = ("scores", "audio_paths", "disk_errors", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},
     **dict.fromkeys(FACES, "cli"),

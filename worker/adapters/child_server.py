@@ -10,7 +10,6 @@ PC can read a command line and a spec may hold a token.
 from __future__ import annotations
 
 import ctypes
-import errno
 import faulthandler
 import importlib
 import inspect
@@ -42,7 +41,8 @@ from worker.adapters.child_channel import (
     checked_length,
     encode_frame,
 )
-from worker.exceptions import DiskFullError, ModelUnavailableError, OutOfMemoryError, PCWorkerException
+from worker.disk_errors import disk_error
+from worker.exceptions import ModelUnavailableError, OutOfMemoryError, PCWorkerException
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OOM_SCORE_ADJ = 500  # out of 1000: the kernel ends this process long before the supervisor or a desktop
@@ -182,8 +182,8 @@ def report_of(error: BaseException) -> ErrorReport:
         details = to_jsonable_python(details, fallback=str)
         return ErrorReport(code=error.code, message=str(error), details=details, replace_child=replace)
     details = {"type": type(error).__qualname__, "problem": problem_of(error), "stack": stack_of(error)}
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ErrorReport(code=DiskFullError.code, details=details)
+    if (of_disk := disk_error(error)) is not None:
+        return ErrorReport(code=of_disk.code, details=details)
     if isinstance(error, MemoryError):
         return ErrorReport(code=OutOfMemoryError.code, details=details, replace_child=True)
     return ErrorReport(code=PCWorkerException.code, details=details, replace_child=True)
@@ -192,7 +192,7 @@ def report_of(error: BaseException) -> ErrorReport:
 def report_of_loading(error: BaseException) -> ErrorReport:
     """What cannot be constructed is this PC's problem, not the recording's."""
     report = report_of(error)
-    if isinstance(error, PCWorkerException) or report.code == DiskFullError.code:
+    if isinstance(error, PCWorkerException) or disk_error(error) is not None:
         return report
     return report.model_copy(update={"code": ModelUnavailableError.code, "message": None})
 

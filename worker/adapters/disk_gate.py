@@ -1,12 +1,13 @@
-"""A Gate that closes while a disk is nearly full, so that no meeting is begun that cannot be finished."""
+"""A Gate that closes while a disk is nearly full or read-only, so that no meeting is begun that cannot be finished."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import disk_usage
 
-from worker.exceptions import DiskFullError
+from worker.exceptions import DiskFailedError, DiskFullError
 from worker.models import Trouble
 from worker.ports import Clock
 
@@ -41,6 +42,8 @@ class DiskGate:
 
     def _check(self) -> Trouble | None:
         for setting, (folder, min_free_bytes) in self._folders.items():
+            if _is_read_only(folder):
+                return _read_only(setting)
             needed_bytes = min_free_bytes * (OPENS_AT if setting == self._full else 1.0)
             free_bytes = _free_bytes(folder)
             if free_bytes is not None and free_bytes < needed_bytes:
@@ -62,6 +65,22 @@ def _free_bytes(folder: Path) -> int | None:
         return disk_usage(_existing(folder)).free
     except OSError:
         return None
+
+
+def _is_read_only(folder: Path) -> bool:
+    """As the kernel makes a disk that fails: mount(8), errors=remount-ro."""
+    try:
+        return bool(os.statvfs(_existing(folder)).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _read_only(setting: str) -> Trouble:
+    sentence = (
+        f"The disk of {setting} can only be read: perhaps it fails. The worker takes no meetings until it can be "
+        "written again; see `dmesg` for the reason."
+    )
+    return Trouble(code=DiskFailedError.code, sentence=sentence)
 
 
 def _trouble(setting: str, free_bytes: int, min_free_bytes: int) -> Trouble:

@@ -8,7 +8,6 @@ bytes are forced to the disk before the note of their number is: after a power c
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
+from worker.disk_errors import disk_error
 from worker.exceptions import AudioDownloadError, DiskFullError
 
 T = TypeVar("T")
@@ -168,10 +168,9 @@ def _typed(work: Callable[[], T]) -> T:
     try:
         return work()
     except OSError as error:
-        number, name = error.errno, type(error).__name__
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        raise DiskFullError
-    raise AudioDownloadError(NOT_WRITABLE, reason=name, errno=number)
+        refused = AudioDownloadError(NOT_WRITABLE, reason=type(error).__name__, errno=error.errno)
+        found = disk_error(error) or refused
+    raise found
 
 
 def sync_folder(path: Path) -> None:

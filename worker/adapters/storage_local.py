@@ -19,11 +19,11 @@ from threading import Event
 from uuid import uuid4
 
 from worker.audio_paths import split_audio_path
+from worker.disk_errors import disk_error
 from worker.exceptions import (
     AudioMissingError,
     AudioPathRefusedError,
     AudioTooBigError,
-    DiskFullError,
     PCWorkerException,
     SupabaseStorageError,
 )
@@ -182,8 +182,8 @@ def typed_errors() -> Iterator[None]:
     except PCWorkerException:
         raise
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError from error
+        if (of_disk := disk_error(error)) is not None:
+            raise of_disk from error
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO):
             raise AudioPathRefusedError from error
         raise SupabaseStorageError(reason=type(error).__name__, errno=error.errno) from error

@@ -14,6 +14,7 @@ from uuid import UUID
 from worker import events
 from worker.exceptions import (
     AudioDownloadError,
+    DiskFailedError,
     DiskFullError,
     Disposition,
     EngineError,
@@ -32,7 +33,7 @@ ENGINE_CODES = frozenset(
     | {OutOfMemoryError.code}
 )
 STORAGE_CODES = frozenset({SupabaseStorageError.code, AudioDownloadError.code})
-DISK_CODES = frozenset({DiskFullError.code})
+DISK_CODES = frozenset({DiskFullError.code, DiskFailedError.code})
 
 _ENGINE_STAGES = frozenset({Stage.TRANSCRIBE, Stage.DIARIZE})
 
