@@ -9,7 +9,7 @@ import pytest
 from tests.contract.conftest import MOSTLY_IN_SQL
 from tests.support.queue_values import result, voice
 from tests.support.queue_worlds import QueueWorld
-from tests.support.who_is_who import done, is_refused, row_of, speaker_of, two_people
+from tests.support.who_is_who import done, is_refused, one_voice, row_of, speaker_of, two_people
 
 pytestmark = MOSTLY_IN_SQL
 
@@ -79,6 +79,18 @@ async def test_a_forgotten_voice_does_not_come_back(world: QueueWorld) -> None:
     await world.store.undo_decision(merge)
     assert [row.num_embeddings for row in world.speaker_rows()] == [0, 0]
     assert await speaker_of(world, meeting_id) == (anna, None)
+
+
+async def test_who_is_forgotten_already_is_not_forgotten_twice(world: QueueWorld) -> None:
+    """Unless something has been kept of the voice since."""
+    _, anna, _ = await two_people(world)
+    done(await world.store.forget_speaker(anna))
+    assert (await world.store.forget_speaker(anna)).outcome == "already_done"
+    meeting_id = await one_voice(world, "unknown", None)
+    await world.store.confirm_voice(meeting_id, "SPEAKER_00", anna)
+    assert row_of(world, anna).num_embeddings == 1
+    done(await world.store.forget_speaker(anna))
+    assert row_of(world, anna).num_embeddings == 0
 
 
 # --- deleted -----------------------------------------------------------------------------------------------------

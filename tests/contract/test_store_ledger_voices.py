@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.contract.conftest import MOSTLY_IN_SQL
 from tests.support.queue_values import result, voice
 from tests.support.queue_worlds import QueueWorld
@@ -118,6 +120,17 @@ async def test_a_suggestion_is_rejected(world: QueueWorld) -> None:
     seen = await shown(world, meeting_id)
     assert (seen.speaker_id, seen.suggested_id, seen.decision) == (own, None, "rejected")
     assert (await newest(world)).other_speaker_id == anna
+
+
+@pytest.mark.parametrize("outcome", ["suggested", "identified"])
+async def test_a_rejection_is_repeated_without_harm(world: QueueWorld, outcome: str) -> None:
+    """Whoever lost the answer must not read that there was nothing to reject."""
+    _, anna, _ = await two_people(world)
+    meeting_id = await one_voice(world, outcome, anna)
+    done(await world.store.reject_voice(meeting_id, "SPEAKER_00"))
+    seen = await shown(world, meeting_id)
+    assert (await world.store.reject_voice(meeting_id, "SPEAKER_00")).outcome == "already_done"
+    assert await shown(world, meeting_id) == seen
 
 
 async def test_whom_the_worker_took_it_for_is_rejected(world: QueueWorld) -> None:

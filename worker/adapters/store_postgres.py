@@ -115,9 +115,8 @@ class PostgresStore(StoreFunctions):
 
     async def _once(self, statement: str, parameters: dict[str, Any], timeout_s: float) -> list[tuple[Any, ...]]:
         try:
-            async with asyncio.timeout(timeout_s), self._connections.lend() as connection:
-                cursor = await connection.execute(statement.encode(), parameters)
-                return await cursor.fetchall() if cursor.description else []
+            async with asyncio.timeout(timeout_s):
+                return await self._connections.rows(statement, parameters)
         except Exception as error:
             if is_transient(error):
                 await self._connections.drop_idle()

@@ -91,7 +91,11 @@ class MemoryLedger:
         row = self._row(speaker_id)
         if row is None:
             return NO_SPEAKER
-        for voice in self.queue.voices.voices_of(row.id):
+        known = self.queue.voices.voices_of(row.id)
+        is_forgotten = any(past.value.speaker_id == row.id for past in self.queue.voices.active("forgotten"))
+        if is_forgotten and all(voice.is_erased for voice in known):
+            return DONE_ALREADY
+        for voice in known:
             voice.erase()
         return self.decide("forgotten", row.user_id, speaker_id=row.id)
 
@@ -141,6 +145,8 @@ class MemoryLedger:
             return self.decide("rejected", self._owner(voice), voice=voice, other_speaker_id=suggested_id)
         if _taken_for(voices.placing(voice), "identified", "confirmed"):
             return self._place_anew("rejected", voice, other_speaker_id=voices.speaker_of(voice))
+        if any(past.value.kind == "rejected" for past in voices.about(voice)):
+            return DONE_ALREADY
         return _refused("Nobody took this voice for anybody, so there is nothing to reject.")
 
     def _place_anew(self, kind: str, voice: VoiceRow, *, other_speaker_id: UUID | None) -> WriteAnswer:
