@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.support.embedded_postgres import temporary_postgres
+from tests.support.mortal_postgres import MortalPostgres, mortal_postgres
 from tests.support.queue_invariants import BROKEN
 from tests.support.queue_worlds import fresh_database
 from tests.support.worker_process import WorkerProcess, environment_in, scripted_worker, url_of
@@ -123,3 +124,23 @@ async def lab(crash_server_dsn: str, tmp_path: Path) -> AsyncIterator[Lab]:
             yield lab
         finally:
             await lab.close()
+
+
+@pytest.fixture(scope="session")
+def mortal_server() -> Iterator[MortalPostgres]:
+    """A server that may be killed; between two tests it runs."""
+    with mortal_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+async def mortal_lab(mortal_server: MortalPostgres, tmp_path: Path) -> AsyncIterator[Lab]:
+    """A lab whose server is `mortal_server`."""
+    dsn = mortal_server.new_database()
+    await asyncio.to_thread(migrate, dsn)
+    lab = Lab(dsn, tmp_path)
+    try:
+        yield lab
+    finally:
+        await lab.close()
+        mortal_server.start()

@@ -6,12 +6,17 @@ Source of the classes: PostgreSQL documentation, appendix A (error codes).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from worker.exceptions import (
     PCWorkerException,
     SchemaMismatchError,
     SupabaseConnectionError,
     SupabaseQueryError,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 TRANSIENT_CLASSES = ("08", "53", "57P", "58")
 """Connection lost; out of memory, disk or connections; shutting down, crashed or starting; files out of reach."""
@@ -22,6 +27,7 @@ TRANSIENT_STATES = frozenset(
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "55P03",  # lock_not_available
+        "25006",  # read_only_sql_transaction: a standby after a failover, or a project whose disk is full
         "25P03",  # idle_in_transaction_session_timeout
         "25P04",  # transaction_timeout
     }
@@ -53,7 +59,13 @@ def is_transient(error: BaseException) -> bool:
     if state is None:
         # raised on our side of the wire: the connection broke, could not be made, or is closed
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    return state in TRANSIENT_STATES or state.startswith(TRANSIENT_CLASSES)
+    return state in TRANSIENT_STATES or state.startswith(TRANSIENT_CLASSES) or _has_ended_the_session(error)
+
+
+def _has_ended_the_session(error: psycopg.Error) -> bool:
+    """What a pooler says (with states of all kinds) when it has no server for us: that is not about what was asked."""
+    is_over = error.diag.severity_nonlocalized in ("FATAL", "PANIC")
+    return is_over and not str(error.sqlstate).startswith(ACCESS_CLASSES)
 
 
 def mapped(error: BaseException) -> PCWorkerException:
