@@ -24,6 +24,12 @@ from worker.adapters.store_postgres import PostgresStore
 from worker.models import MeetingDetail, MeetingStatus, NewMeeting
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a name that no other test has: workers are called after it, and each holds its WORKER_ID on the whole host."""
+    return tmp_path_factory.mktemp(uuid4().hex[:12], numbered=False)
+
+
 @pytest.fixture(scope="session")
 def crash_server_dsn() -> Iterator[str]:
     with temporary_postgres() as dsn:

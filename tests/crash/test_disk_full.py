@@ -123,6 +123,7 @@ async def test_a_full_disk_of_the_database_is_waited_for(lab: Lab, disk_of_the_r
 
 @pytest.mark.slow
 async def test_a_disk_that_can_only_be_read_takes_no_meetings_until_it_is_mended(lab: Lab, disk: SmallDisk) -> None:
+    lab.execute("update pc_worker.settings set heartbeat_s = 0.2")
     worker = lab.worker("w1", AUDIO_TEMP_DIR=str(disk.path))
     worker.wait_for("WorkerStarted")
     disk.make_read_only()
