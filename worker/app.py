@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -64,7 +65,9 @@ def build_worker(
     gpu: GpuFacts | None = None,
     troubles: Troubles | None = None,
     gates: Sequence[Gate] = (),
+    sweep_s: float = 3600.0,
 ) -> PCWorker:
+    from worker.adapters.disk_gate import missing_bytes
     from worker.adapters.system_info import read_system_info
     from worker.daemon import Pace, PCWorker
     from worker.pipeline import Limits, Pipeline
@@ -84,6 +87,7 @@ def build_worker(
         grace_s=settings.shutdown_grace_seconds,
         keep_days=settings.keep_temp_days,
         keep_stages_days=settings.keep_stages_days,
+        sweep_s=sweep_s,
     )
     pipeline = Pipeline(
         storage_of(settings),
@@ -106,6 +110,7 @@ def build_worker(
         pace=pace,
         troubles=troubles,
         gates=gates,
+        missing_bytes=partial(missing_bytes, settings.audio_temp_dir, settings.min_free_disk_bytes),
     )
 
 
@@ -117,10 +122,11 @@ async def run_worker(
     objects: ChildObjects | None = None,
     stop_after: Callable[[object], bool] = lambda _: False,
     read_gpu: Callable[[Settings], GpuFacts | None] = gpu_of,
+    sweep_s: float = 3600.0,
 ) -> int:
     """
     Run one worker until it is told to stop (SIGTERM, SIGINT), the first event comes for which `stop_after` holds, or,
-    with `once`, the queue is empty.
+    with `once`, the queue is empty. Every `sweep_s` it looks at what is left on this PC.
 
     Returns the number of meetings completed. Raises WorkerIdTakenError, ConfigurationError, and with `once`
     SupabaseConnectionError, or what a closed gate says (GpuTakenError, DiskFullError).
@@ -138,7 +144,9 @@ async def run_worker(
             share = gpu_share(gpu) if gpu else None
             stages = build_stages(settings, objects or child_objects(settings, gpu), gpu, share)
             gates = (*more_gates, *gates, *busy_gates(settings, gpu, share, stages, SystemClock()))
-            worker = build_worker(settings, store, stages, observe, gpu=gpu, troubles=troubles, gates=gates)
+            worker = build_worker(
+                settings, store, stages, observe, gpu=gpu, troubles=troubles, gates=gates, sweep_s=sweep_s
+            )
             watchers.append(lambda event: worker.request_stop() if stop_after(event) else None)
             with _stop_on_signals(worker.request_stop):
                 try:

@@ -11,18 +11,24 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 from worker import events
-from worker.exceptions import Disposition, PCWorkerException, SchemaMismatchError, WorkerIdTakenError, from_code
+from worker.exceptions import (
+    DiskFullError,
+    Disposition,
+    PCWorkerException,
+    SchemaMismatchError,
+    WorkerIdTakenError,
+    from_code,
+)
 from worker.gates import Gates
-from worker.handover import SETTLED, hand_over, without_voices
+from worker.housekeeping import Housekeeping, Keeping
 from worker.job import Job, JobRunner
-from worker.job_folder import JobFolder, KeptResult, abandoned_folders, is_older_than
-from worker.models import Claim, ClaimAnswer, ProcessingResult, Registration, Stage, Trouble, WorkerInfo, WriteAnswer
+from worker.kept_results import KeptResults
+from worker.models import Claim, ClaimAnswer, Registration, Trouble, WorkerInfo
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Gate, Observer, Store
 from worker.store_calls import StoreCalls, is_set_within
@@ -50,6 +56,7 @@ class Pace:
     grace_s: float = 60.0
     keep_days: float = 7.0
     keep_stages_days: float = 0.0
+    sweep_s: float = 3600.0
 
 
 class PCWorker:
@@ -68,10 +75,13 @@ class PCWorker:
         pace: Pace,
         troubles: Troubles | None = None,
         gates: Sequence[Gate] = (),
+        missing_bytes: Callable[[], int] = int,
     ) -> None:
-        """`troubles` are told to the fleet with each heartbeat; `gates` are asked before each claim."""
-        self.info, self.store, self.temp_dir, self.observe = info, store, temp_dir, observe
-        self.random, self.pace = random, pace
+        """
+        `troubles` are told to the fleet with each heartbeat; `gates` are asked before each claim; `missing_bytes`, once
+        one of them says that a disk is full, for what must go from that of `temp_dir`.
+        """
+        self.info, self.store, self.observe, self.random, self.pace = info, store, observe, random, pace
         self.num_completed = 0
         self._calls = StoreCalls(observe, random)
         self._runner = JobRunner(
@@ -85,6 +95,18 @@ class PCWorker:
             on_stage=self._on_stage,
             keeps_stages=pace.keep_stages_days > 0,
         )
+        self._results = KeptResults(
+            store,
+            self._calls,
+            temp_dir,
+            observe,
+            clock,
+            random,
+            keeps_voices=pipeline.identify_speakers,
+            keeps_stages=pace.keep_stages_days > 0,
+        )
+        keeping = Keeping(pace.keep_days, pace.keep_stages_days, pace.sweep_s)
+        self._house = Housekeeping(store, self._results, temp_dir, observe, clock, keeping, missing_bytes)
         self._troubles = troubles or Troubles(observe)
         self._told_troubles: tuple[Trouble, ...] = ()
         self._gates = Gates(gates, self._troubles)
@@ -115,7 +137,7 @@ class PCWorker:
             WorkerIdTakenError: the same WORKER_ID lives on another host, for longer than a lease.
             PCWorkerException: with `once` also when the database cannot be reached at the start, or a gate is closed.
         """
-        num_replayed = await self._replay_results(once=once)
+        num_replayed = await self._results.deliver_all(once=once)
         registration = await self._register(once=once)
         if registration is None:
             return 0
@@ -124,8 +146,9 @@ class PCWorker:
         heart = asyncio.create_task(self._beat_until_cancelled(), name="heartbeat")
         heart.add_done_callback(lambda _: self.request_stop())
         try:
-            await self._claim_until_stopped(once=once)
-            await self._drain(heart)
+            async with self._house.at_work(once=once):
+                await self._claim_until_stopped(once=once)
+                await self._drain(heart)
         finally:
             await self._give_everything_back()
             heart.cancel()
@@ -136,48 +159,6 @@ class PCWorker:
         return self.num_completed
 
     # --- before the first claim --------------------------------------------------------------------------------
-
-    async def _replay_results(self, *, once: bool) -> int:
-        """Hand over what an earlier run finished and could not deliver; sweep what is too old to be of use."""
-        num_replayed = 0
-        for folder in abandoned_folders(self.temp_dir):
-            kept = folder.load_result()
-            if kept is not None:
-                num_replayed += await self._replay(folder, kept, once=once)
-            elif is_older_than(
-                folder, self.pace.keep_days if folder.finished_at is None else self.pace.keep_stages_days
-            ):
-                folder.remove()
-            else:
-                folder.close()
-        return num_replayed
-
-    async def _replay(self, folder: JobFolder, kept: KeptResult, *, once: bool) -> bool:
-        def complete(result: ProcessingResult) -> Awaitable[WriteAnswer | None]:
-            call = partial(self.store.complete, kept.meeting_id, kept.token, result)
-            return self._until_stopped("complete", call, once=once)
-
-        try:
-            answer = await hand_over(
-                folder,
-                kept if self._runner.pipeline.identify_speakers else without_voices(kept),
-                complete=complete,
-                left_within=self._calls.left_within,
-                observe=self.observe,
-                random=self.random,
-            )
-        except PCWorkerException as error:
-            folder.close()
-            if error.disposition is Disposition.INFRASTRUCTURE:
-                raise
-            self.observe(events.MeetingFailed(kept.meeting_id, "kept", error.code, Stage.COMMIT, error))
-            return False
-        if answer is None or answer.outcome not in SETTLED:
-            folder.close()  # hours of work: they stay until somebody has taken them
-            return False
-        folder.remove()
-        self.observe(events.ResultReplayed(kept.meeting_id, answer.outcome))
-        return not answer.is_lost
 
     async def _register(self, *, once: bool) -> Registration | None:
         """None when told to stop meanwhile."""
@@ -242,6 +223,8 @@ class PCWorker:
     def _is_let_in(self, *, once: bool) -> bool:
         """Ask the gates. A service waits at a closed one; whoever called us once wants to know."""
         trouble = self._gates.trouble()
+        if trouble is not None and trouble.code == DiskFullError.code:
+            self._house.note_full_disk()
         if self._troubles.current() != self._told_troubles:
             self._beat_soon.set()
         if trouble is not None and once and not self._jobs:

@@ -179,3 +179,27 @@ class ResultReplayed(MeetingEvent):
     """A finished result that an earlier run of the worker could not hand over."""
 
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoldersSwept(Event):
+    """Working files that nobody needs were removed. `reason`: gone, cancelled, completed, old or disk_full."""
+
+    reason: str
+    num_folders: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNotRemoved(Event):
+    """Working files are there for longer than they should; it is tried again. `name` is the folder's."""
+
+    name: str
+    error: OSError
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFailed(Event):
+    """Working files could not be looked at; it is tried again. Nothing else suffers."""
+
+    error: BaseException

@@ -169,9 +169,9 @@ class JobRunner:
             await self._give_up(job, folder)
             return False
         if self.keeps_stages and not answer.is_lost:
-            folder.keep_stages()
+            await asyncio.to_thread(folder.keep_stages)
         else:
-            folder.remove()
+            await self._remove(folder)
         if answer.is_lost:
             self.observe(events.MeetingDropped(meeting_id, answer.outcome))
             return False
@@ -183,7 +183,7 @@ class JobRunner:
     async def _give_up(self, job: Job, folder: JobFolder) -> None:
         """Drop it or give it back; a result that is on disk waits for the next start instead."""
         if job.is_unwanted:
-            folder.remove()
+            await self._remove(folder)
             self.observe(events.MeetingDropped(job.claim.meeting.id, job.ending or ""))
         elif not job.is_committing:
             await self._release(job, folder)
@@ -193,13 +193,13 @@ class JobRunner:
         match verdict_of(error, stage=stage, attempt=job.claim.attempt, random=self.random):
             case Fail(failure):
                 outcome = await self._report(job, failure)
-                _remove_unwanted(job, folder)
+                await self._remove_unwanted(job, folder)
                 self.observe(events.MeetingFailed(meeting_id, outcome, failure.code, stage, error))
             case Release():
                 await self._release(job, folder)
             case Drop(reason):
                 job.ending = job.ending if job.is_unwanted else "lost"
-                _remove_unwanted(job, folder)
+                await self._remove_unwanted(job, folder)
                 self.observe(events.MeetingDropped(meeting_id, reason))
 
     async def _report(self, job: Job, failure: Failure) -> str:
@@ -213,7 +213,7 @@ class JobRunner:
     async def _release(self, job: Job, folder: JobFolder | None) -> None:
         meeting_id, token = job.claim.meeting.id, job.claim.token
         answer = await self._insist(job, "release", lambda: self.store.release(meeting_id, token))
-        _remove_unwanted(job, folder)
+        await self._remove_unwanted(job, folder)
         self.observe(events.MeetingReleased(meeting_id, "unreported" if answer is None else answer.outcome))
 
     async def _insist(self, job: Job, name: str, call: Callable[[], Awaitable[WriteAnswer]]) -> WriteAnswer | None:
@@ -221,6 +221,17 @@ class JobRunner:
         if answer is not None and answer.is_lost:
             job.ending = answer.outcome  # no heartbeat was needed to learn it
         return answer
+
+    async def _remove_unwanted(self, job: Job, folder: JobFolder | None) -> None:
+        """What was kept for the next attempt is nothing to keep when somebody cancelled or deleted the meeting."""
+        if job.is_unwanted and folder is not None:
+            await self._remove(folder)
+
+    async def _remove(self, folder: JobFolder) -> None:
+        """In a thread: a day of sound is not gone in a moment."""
+        failure = await asyncio.to_thread(folder.remove)
+        if failure is not None:
+            self.observe(events.FolderNotRemoved(folder.path.name, failure))
 
     def _note(self, job: Job, event: events.Event) -> None:
         """What the heartbeat reports is read off the events."""
@@ -230,9 +241,3 @@ class JobRunner:
         elif isinstance(event, events.StageProgressed):
             job.progress = event.progress
         self.observe(event)
-
-
-def _remove_unwanted(job: Job, folder: JobFolder | None) -> None:
-    """What was kept for the next attempt is nothing to keep when somebody cancelled or deleted the meeting."""
-    if job.is_unwanted and folder is not None:
-        folder.remove()

@@ -17,14 +17,13 @@ depends on. The folder is removed after cancel or delete, and after commit unles
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -39,6 +38,7 @@ V = TypeVar("V", bound=BaseModel)
 FINISHED = "finished"
 _VALUE = re.compile(rf"({'|'.join(Stage)})(-[12])?\.json")
 _LENGTH_OF_ID = 36
+_NAME = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-[0-9]+)?")
 
 
 class KeptResult(BaseModel):
@@ -102,11 +102,7 @@ class JobFolder:
 
     @property
     def finished_at(self) -> float | None:
-        """When its meeting was completed, in seconds since the epoch; None while there may be work to do."""
-        try:
-            return (self.path / FINISHED).stat().st_mtime
-        except FileNotFoundError:
-            return None
+        return finished_at(self.path)
 
     def keep_stages(self) -> None:
         """
@@ -131,10 +127,18 @@ class JobFolder:
             os.close(self._lock_fd)
             self._lock_fd = -1
 
-    def remove(self) -> None:
-        """The lock is let go last, so that nobody can enter a folder that is being emptied."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.close()
+    def remove(self) -> OSError | None:
+        """
+        Let go of the folder and leave nothing of it. The lock goes last, so that nobody enters what is being emptied.
+
+        Returns what could not be removed, as an error; then the rest is gone, and a later attempt may have more luck.
+        """
+        lock_fd, self._lock_fd = self._lock_fd, -1  # who closes it meanwhile, does not let go of it
+        try:
+            return _first_failure(self.path)
+        finally:
+            if lock_fd >= 0:
+                os.close(lock_fd)
 
     def _write(self, name: str, content: dict[str, Any], *, durable: bool) -> None:
         target, part = self.path / name, self.path / f"{name}.part"
@@ -158,57 +162,106 @@ class JobFolder:
 def open_job_folder(root: Path, meeting_id: UUID, token: int) -> JobFolder:
     """
     The meeting's folder, or one of its own for this token while another process of this PC still works in the first
-    (a worker whose lease was lost may not have noticed yet).
+    (a worker whose lease was lost may not have noticed yet), or where the first belongs to another user.
     """
     for name in (str(meeting_id), f"{meeting_id}-{token}"):
-        folder = _try_lock(root / name, create=True)
+        folder = _made_and_locked(root / name)
         if folder is not None:
             (folder.path / FINISHED).unlink(missing_ok=True)
+            folder.forget_result()  # of an earlier token: nobody takes it any more
             return folder
     raise RuntimeError(f"two processes work on meeting {meeting_id} with token {token}")
 
 
-def abandoned_folders(root: Path) -> Iterator[JobFolder]:
-    """Each folder that no process works in, locked; the caller closes or removes it."""
+def _made_and_locked(path: Path) -> JobFolder | None:
+    while True:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return _locked(path, os.O_CREAT)
+        except FileNotFoundError:
+            continue  # somebody has just removed it
+        except PermissionError:
+            return None
+
+
+# --- what others have left ------------------------------------------------------------------------------------------
+
+
+def job_folders(root: Path) -> list[Path]:
+    """
+    Every job folder, also those in which somebody works, sorted. Nothing else that lies there is one: a lock is what
+    tells it, so that no folder of a user is taken for one (users have ids as well), and no link is followed.
+    """
     if not root.is_dir():
-        return
-    for path in sorted(root.iterdir()):
-        if _is_job_folder(path):
-            folder = _try_lock(path, create=False)
-            if folder is not None:
-                yield folder
-
-
-def is_older_than(folder: JobFolder, days: float) -> bool:
-    return time.time() - folder.path.stat().st_mtime > days * 86400
+        return []
+    named = [path for path in sorted(root.iterdir()) if _NAME.fullmatch(path.name)]
+    return [path for path in named if path.is_dir() and not path.is_symlink() and _is_job_folder(path)]
 
 
 def _is_job_folder(path: Path) -> bool:
+    """An empty one is being opened right now, or somebody was killed while he opened or removed it."""
     try:
-        UUID(path.name[:_LENGTH_OF_ID])
-    except ValueError:
+        names = {entry.name for entry in path.iterdir()}
+    except PermissionError:
+        return True  # another user's: whoever tries to enter hears of it
+    except FileNotFoundError:
         return False
-    return path.is_dir() and not path.is_symlink()
+    return "lock" in names or not names
 
 
-def _try_lock(path: Path, *, create: bool) -> JobFolder | None:
-    while True:
-        if create:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            if create:
-                continue
-            return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return None
-        if _is_still_there(path / "lock", fd):
-            return JobFolder(path, fd)
+def meeting_of(path: Path) -> UUID:
+    return UUID(path.name[:_LENGTH_OF_ID])
+
+
+def finished_at(path: Path) -> float | None:
+    """When its meeting was completed, in seconds since the epoch; None while there may be work to do."""
+    try:
+        return (path / FINISHED).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def size_bytes_of(path: Path) -> int:
+    """What can be seen of it; files may come and go meanwhile."""
+    size_bytes = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size_bytes += (Path(folder) / name).lstat().st_size
+    return size_bytes
+
+
+def is_empty(path: Path) -> bool:
+    return next(path.iterdir(), None) is None
+
+
+def has_result(path: Path) -> bool:
+    return (path / "result.json").exists()
+
+
+def lock_job_folder(path: Path) -> JobFolder | None:
+    """An existing folder, locked; None while somebody works in it, and when it is gone. Raises OSError."""
+    try:
+        return _locked(path)
+    except FileNotFoundError:
+        return None
+
+
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+def _locked(path: Path, flags: int = 0) -> JobFolder | None:
+    """None while somebody works in it. Raises FileNotFoundError when it is gone, or is being removed."""
+    fd = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         os.close(fd)
+        return None
+    if _is_still_there(path / "lock", fd):
+        return JobFolder(path, fd)
+    os.close(fd)
+    raise FileNotFoundError(path)
 
 
 def _is_still_there(lock: Path, fd: int) -> bool:
@@ -217,6 +270,38 @@ def _is_still_there(lock: Path, fd: int) -> bool:
         return os.path.samestat(lock.stat(), os.fstat(fd))
     except FileNotFoundError:
         return False
+
+
+def _first_failure(path: Path) -> OSError | None:
+    failures: list[OSError] = []
+    try:
+        for entry in path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                failures += _failures_in(entry)
+            elif entry.name != "lock":
+                _unlink(entry, failures)
+        if not failures:
+            (path / "lock").unlink(missing_ok=True)
+            path.rmdir()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # somebody opened it between the last two steps
+            failures.append(error)
+    return failures[0] if failures else None
+
+
+def _failures_in(path: Path) -> list[OSError]:
+    failures: list[BaseException] = []
+    shutil.rmtree(path, onerror=lambda _call, _path, error: failures.append(error[1]))
+    return [error for error in failures if isinstance(error, OSError)]
+
+
+def _unlink(path: Path, failures: list[OSError]) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        failures.append(error)
 
 
 def _sync_directory(path: Path) -> None:

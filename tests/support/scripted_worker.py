@@ -1,6 +1,7 @@
 """
 A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio |
---real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]] [--summarize=SCRIPT]`.
+--real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]] [--summarize=SCRIPT]
+[--sweep-every=SECONDS]`.
 
 With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
 is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
@@ -96,7 +97,14 @@ def main() -> None:
             objects = dataclasses.replace(objects, summarizer=summarizer)
         observers: list[Observer] = [tell, EventLog(), *map(SignalAt, told_of("--signal-at"))]
         asyncio.run(
-            app.run_worker(settings, once=once, observers=observers, objects=objects, read_gpu=lambda _: fake_gpu())
+            app.run_worker(
+                settings,
+                once=once,
+                observers=observers,
+                objects=objects,
+                read_gpu=lambda _: fake_gpu(),
+                sweep_s=float((told_of("--sweep-every") or ["3600"])[0]),
+            )
         )
 
 

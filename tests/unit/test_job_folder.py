@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -13,12 +12,17 @@ import pytest
 
 from tests.support.queue_worlds import result
 from worker.exceptions import DiskFullError
-from worker.job_folder import KeptResult, abandoned_folders, is_older_than, open_job_folder, value_key
+from worker.job_folder import JobFolder, KeptResult, job_folders, lock_job_folder, open_job_folder, value_key
 from worker.models import Stage, StageCost, Transcript, Word
 
 MEETING = UUID(int=7)
 HEARD = Transcript(words=(Word(text="hi", start_s=0.1, end_s=0.2),), language="en", engine="e", model="m")
 COST = StageCost(seconds=12.5, peak_rss_bytes=2**30)
+
+
+def free_folders(root: Path) -> list[JobFolder]:
+    """Those in which nobody works, locked."""
+    return [folder for path in job_folders(root) if (folder := lock_job_folder(path)) is not None]
 
 
 def test_a_value_comes_back_under_its_key_only(tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_a_result_comes_back_after_a_restart(tmp_path: Path) -> None:
     kept = KeptResult(meeting_id=MEETING, token=41, result=result("hello"))
     folder.save_result(kept)
     folder.close()
-    (again,) = abandoned_folders(tmp_path)
+    (again,) = free_folders(tmp_path)
     assert again.load_result() == kept
     again.remove()
     assert not list(tmp_path.iterdir())
@@ -66,12 +70,12 @@ def test_while_another_process_works_in_the_folder_a_new_claim_gets_its_own(tmp_
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
-        assert list(abandoned_folders(tmp_path)) == []
+        assert list(free_folders(tmp_path)) == []
         mine = open_job_folder(tmp_path, MEETING, 2)
         assert mine.path.name == f"{MEETING}-2"
         mine.remove()
         other.kill()
-    (free,) = abandoned_folders(tmp_path)
+    (free,) = free_folders(tmp_path)
     assert free.path.name == str(MEETING)
     free.close()
 
@@ -80,15 +84,7 @@ def test_other_things_in_the_temp_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "somebody-elses").mkdir()
     (tmp_path / "note.txt").write_text("keep")
     (tmp_path / str(uuid4())).symlink_to("/tmp")
-    assert list(abandoned_folders(tmp_path)) == []
-
-
-def test_age_is_that_of_the_last_change(tmp_path: Path) -> None:
-    folder = open_job_folder(tmp_path, MEETING, 1)
-    assert not is_older_than(folder, 1.0)
-    os.utime(folder.path, (0, 0))
-    assert is_older_than(folder, 1.0)
-    folder.close()
+    assert list(free_folders(tmp_path)) == []
 
 
 def test_a_full_disk_has_a_name_and_leaves_no_half_file(tmp_path: Path) -> None:
@@ -118,7 +114,7 @@ def test_of_a_completed_meeting_only_its_stages_values_stay(tmp_path: Path) -> N
         "lock",
         "transcribe.json",
     ]
-    (again,) = abandoned_folders(tmp_path)
+    (again,) = free_folders(tmp_path)
     assert again.finished_at is not None
     again.close()
 

@@ -53,6 +53,16 @@ class DiskGate:
         return None
 
 
+def missing_bytes(folder: Path, min_free_bytes: int) -> int:
+    """
+    What must go from the disk of `folder` until a closed gate with this limit opens; 0 when nobody can tell.
+    """
+    free_bytes = _free_bytes(folder)
+    if free_bytes is None or free_bytes >= min_free_bytes * OPENS_AT:
+        return 0
+    return int(min_free_bytes * OPENS_AT) - free_bytes
+
+
 def _existing(folder: Path) -> Path:
     """Itself or the nearest parent that is there: where it will be made."""
     absolute = folder.absolute()

@@ -84,6 +84,12 @@ class EventLog:
                 self._info("trouble_ended", code=code)
             case events.ResultReplayed(meeting_id, outcome):
                 self._info("result_replayed", meeting_id=str(meeting_id), outcome=outcome)
+            case events.FoldersSwept(reason, num_folders, size_bytes):
+                self._info("folders_swept", reason=reason, folders=num_folders, size_bytes=size_bytes)
+            case events.FolderNotRemoved(name, error):
+                self._warning("folder_not_removed", error, folder=name)
+            case events.SweepFailed(error):
+                self._warning("sweep_failed", error)
             case _:
                 logger.debug("%s", type(event).__name__)
 
