@@ -157,6 +157,7 @@ def test_only_allowed_languages_are_found_and_given_ones_are_honoured(
 # --- memory, and what stays --------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves("GPU out of memory")
 def test_when_memory_runs_out_the_next_plan_is_taken_and_said(plan: EnginePlan, greeting: Path, tmp_path: Path) -> None:
     wanted = plan.model_copy(update={"batch_size": 8})
     ladder = Ladder(wanted, plan)

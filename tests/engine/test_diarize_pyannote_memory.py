@@ -84,6 +84,7 @@ def run(diarizer: PyannoteDiarizer, audio: Path, seen: list[float] | None = None
     return diarizer.diarize(audio, min_speakers=None, max_speakers=None, report=report)
 
 
+@pytest.mark.proves("GPU out of memory")
 @pytest.mark.parametrize("run_out", [as_torch_says_it, as_pyannotes_segmentation_says_it])
 def test_the_batch_is_halved_until_it_fits_and_that_is_remembered(
     loaded: PyannoteDiarizer, audio: Path, on_gpu: Callable[..., Hungry], run_out: Callable[[], None]
