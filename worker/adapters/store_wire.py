@@ -8,11 +8,12 @@ thousand of them. Fields that a newer database adds to an answer are ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from worker.models import (
     BeatAnswer,
@@ -31,6 +32,7 @@ from worker.models import (
     Person,
     ProcessingResult,
     Registration,
+    ResultWarning,
     TranscriptSegment,
     Trouble,
     WorkerInfo,
@@ -40,6 +42,9 @@ from worker.models import (
 
 Json = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
+
+UNKNOWN_AT = datetime.fromtimestamp(0, UTC)
+"""For `infinity`, which a moment in the database may be."""
 
 
 def known_fields(model: type[Model], row: Mapping[str, Any]) -> Model:
@@ -154,7 +159,27 @@ def statuses(answer: Json) -> dict[UUID, MeetingStatus]:
 
 
 def meeting(row: Json) -> Meeting:
-    return known_fields(Meeting, row)
+    """
+    Without what nobody can read. People may write anything into a worker's columns, and a claim that failed for that
+    would end one worker after the other.
+    """
+    try:
+        return known_fields(Meeting, row)
+    except ValidationError as error:
+        unreadable = {str(problem["loc"][0]) for problem in error.errors()}
+    kept = {name: value for name, value in row.items() if name not in unreadable}
+    if "warnings" in unreadable:
+        kept["warnings"] = [warning for warning in row["warnings"] if _is_warning(warning)]
+    moments = dict.fromkeys(unreadable & {"created_at", "updated_at"}, UNKNOWN_AT)
+    return known_fields(Meeting, kept | moments)
+
+
+def _is_warning(value: object) -> bool:
+    try:
+        ResultWarning.model_validate(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def meeting_detail(row: Json) -> MeetingDetail:
