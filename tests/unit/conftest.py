@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -63,6 +63,7 @@ class Workshop:
         worker_id: str = "w1",
         identify_speakers: bool = True,
         asks_guidance: bool = False,
+        missing_bytes: Callable[[], int] = int,
         **pace: Any,
     ) -> PCWorker:
         stages = InlineStages(
@@ -87,6 +88,7 @@ class Workshop:
             random=Random(1),
             pace=Pace(**{"polling_s": 0.02, "grace_s": 5.0, **pace}),
             gates=gates,
+            missing_bytes=missing_bytes,
         )
 
     def note(self, event: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,6 +19,7 @@ from worker.models import Stage, StageCost, Transcript, Word
 
 MEETING = UUID(int=7)
 HEARD = Transcript(words=(Word(text="hi", start_s=0.1, end_s=0.2),), language="en", engine="e", model="m")
+FILES = ("source", "audio.wav", "decode.json")
 COST = StageCost(seconds=12.5, peak_rss_bytes=2**30)
 
 
@@ -94,6 +97,35 @@ def test_a_full_disk_has_a_name_and_leaves_no_half_file(tmp_path: Path) -> None:
         folder.save(Stage.TRANSCRIBE, "k", HEARD, COST)
     assert sorted(path.name for path in folder.path.iterdir()) == ["lock"]
     folder.close()
+
+
+def test_nobody_loses_a_file_to_somebody_who_removes_the_folder(tmp_path: Path) -> None:
+    """Openers and removers of one folder at once: whoever has it has it to himself, and all that he wrote."""
+    is_over, path = threading.Event(), tmp_path / str(MEETING)
+
+    def remove() -> None:
+        while not is_over.is_set():
+            if (folder := lock_job_folder(path)) is not None:
+                assert folder.remove() is None
+
+    def work(first_token: int) -> int:
+        num_kept = 0
+        for token in range(first_token, first_token + 100):
+            folder = open_job_folder(tmp_path, MEETING, token)
+            for name in FILES:
+                (folder.path / name).write_text(str(token))
+            num_kept += all((folder.path / name).read_text() == str(token) for name in FILES)
+            folder.close()
+        return num_kept
+
+    with ThreadPoolExecutor() as pool:
+        removing = [pool.submit(remove) for _ in range(2)]
+        working = [pool.submit(work, first_token) for first_token in (100, 200)]
+        try:
+            assert [future.result() for future in working] == [100, 100]
+        finally:
+            is_over.set()
+        assert [future.result() for future in removing] == [None, None]
 
 
 # --- completed -----------------------------------------------------------------------------------------------------
