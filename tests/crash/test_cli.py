@@ -91,6 +91,9 @@ def test_wrong_usage_is_exit_code_2(shell: Shell) -> None:
     assert shell("list", "--status", "nonsense").returncode == 2
     assert shell("show", "not-an-id").returncode == 2
     assert shell("enqueue").returncode == 2
+    wrong_stage = shell("retry", str(uuid4()), "--from", "transcribe")
+    assert wrong_stage.returncode == 2
+    assert "'diarize', 'identify', 'summarize'" in wrong_stage.stderr
     assert shell("enqueue", "a.wav", "--min-speakers", "3", "--max-speakers", "2").returncode == 2
 
 
