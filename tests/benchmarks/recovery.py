@@ -4,8 +4,8 @@ How long a meeting lies idle after its worker was killed or stopped in mid-trans
     python -m tests.benchmarks.recovery [--only other-pc|same-pc|stopped]
 
 other-pc: SIGKILL at different moments of the heartbeat; idle workers on two other PCs are there to take over (lease,
-grace and their polling make minutes). same-pc: SIGKILL, and the same worker is started at once. stopped: SIGTERM twice, until
-one of two idle workers takes what was given back. Minutes of waiting, so not a part of `make bench`.
+grace and their polling make minutes). same-pc: SIGKILL, and the same worker is started at once. stopped: SIGTERM twice,
+until one of two idle workers takes what was given back. Minutes of waiting, so not a part of `make bench`.
 """
 
 from __future__ import annotations

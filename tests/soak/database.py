@@ -58,8 +58,8 @@ class Server:
         self._postgres = EmbeddedPostgres(directory, durable=False)
         self.dsn = self._postgres.start()
         migrate(self.dsn)
+        keep_notes(self.dsn)
         with psycopg.connect(self.dsn) as connection:
-            connection.execute(_NOTES)
             connection.execute(
                 "update pc_worker.settings set lease_s = %s, heartbeat_s = %s, grace_s = %s",
                 [lease_s, heartbeat_s, grace_s],
@@ -105,6 +105,12 @@ class Server:
         home = settled_home(self._directory)
         assert home is not None
         return home.tag
+
+
+def keep_notes(dsn: str) -> None:
+    """From now on the database notes what the census wants to know and the rows do not keep."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(_NOTES)
 
 
 class Client:

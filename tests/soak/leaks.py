@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.soak.database import Client, Server
 from tests.soak.pc import PC
-from tests.soak.watch import descendants_of, is_dead
+from tests.soak.watch import descendants_of, is_dead, shared_memory_of
 
-SHARED_MEMORY = Path("/dev/shm")
 SETTLES_WITHIN_S = 10.0
 
 _CONNECTIONS = """
@@ -28,35 +27,32 @@ class Leaks:
     connections: list[str] = field(default_factory=list)
 
 
-def find_leaks(server: Server, pcs: Sequence[PC], client: Client, shared_memory_before: frozenset[str]) -> Leaks:
-    """The kernel and Postgres need a moment to clear up after the last worker; whoever waits longer is a leak."""
-    deadline = time.monotonic() + SETTLES_WITHIN_S
+def find_leaks(
+    server: Server,
+    pcs: Sequence[PC],
+    client: Client,
+    shared_memory: Collection[str],
+    *,
+    settles_within_s: float = SETTLES_WITHIN_S,
+) -> Leaks:
+    """
+    The kernel and Postgres need a moment to clear up after the last worker; what stays longer is a leak.
+
+    Args:
+        shared_memory: files in /dev/shm that processes of ours have mapped at any time.
+    """
+    deadline = time.monotonic() + settles_within_s
     while True:
+        still_used = {path for pid in server.pids for path in shared_memory_of(pid)}
         leaks = Leaks(
             files=[f"{pc.worker_id}: {name}" for pc in pcs for name in pc.leftovers()]
-            + sorted(shared_memory_of() - shared_memory_before),
+            + sorted(path for path in shared_memory if Path(path).exists() and path not in still_used),
             processes=[_in_words(pid) for pid in descendants_of(os.getpid()) if _is_leaked(pid, server)],
             connections=[name for (name,) in client.rows(_CONNECTIONS)],
         )
         if not (leaks.processes or leaks.connections) or time.monotonic() > deadline:
             return leaks
         time.sleep(0.2)
-
-
-def shared_memory_of() -> frozenset[str]:
-    """
-    What is in /dev/shm and is of no use to anybody: no process has it mapped. Other programs of this PC leave such
-    files as well, so what was there before is no leak of ours.
-    """
-    if not SHARED_MEMORY.is_dir():
-        return frozenset()
-    mapped = set()
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        try:
-            mapped |= {line.split()[-1] for line in maps.read_text().splitlines() if str(SHARED_MEMORY) in line}
-        except OSError:
-            continue
-    return frozenset(str(path) for path in SHARED_MEMORY.iterdir() if path.is_file() and str(path) not in mapped)
 
 
 def _is_leaked(pid: int, server: Server) -> bool:

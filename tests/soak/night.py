@@ -15,7 +15,7 @@ from uuid import uuid4
 from tests.soak.census import Asked, Census, take_census
 from tests.soak.database import Client, Server
 from tests.soak.faults import Faults
-from tests.soak.leaks import Leaks, find_leaks, shared_memory_of
+from tests.soak.leaks import Leaks, find_leaks
 from tests.soak.pc import PC, Reading
 from tests.soak.plan import GRACE_S, HEARTBEAT_S, LEASE_S, Kind, faults_of, meetings_of
 from tests.soak.recovery import Recovery, recoveries
@@ -86,7 +86,6 @@ class Night:
 
     def run(self) -> Report:
         adopt_orphans()
-        shared_memory_before = shared_memory_of()
         with self._closing:
             self._set_up()
             self._torment()
@@ -96,7 +95,7 @@ class Night:
             self._stopping.set()
             self._join()
             took_s = time.monotonic() - self._began
-            leaks = find_leaks(self._server, self._pcs, self._client, shared_memory_before)
+            leaks = find_leaks(self._server, self._pcs, self._client, self._watch.shared_memory)
             return self._report(leaks, took_s=took_s, drain_s=drain_s)
 
     def _set_up(self) -> None:

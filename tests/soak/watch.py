@@ -35,6 +35,7 @@ class Watch:
     def __init__(self, server: Server, pcs: Sequence[PC], began: float) -> None:
         self.broken: Counter[str] = Counter()
         self.num_looks = 0
+        self.shared_memory: set[str] = set()
         self.database_bytes: list[int] = []
         self._server, self._pcs, self._began = server, pcs, began
         self._eyes = Client(server.dsn, "soak: watch")
@@ -45,6 +46,8 @@ class Watch:
             now_s = time.monotonic() - self._began
             for pc in self._pcs:
                 pc.read(now_s)
+            for pid in descendants_of(os.getpid()):
+                self.shared_memory |= shared_memory_of(pid)
             self._reap()
             self._look()
         self._eyes.close()
@@ -84,6 +87,15 @@ def is_dead(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def shared_memory_of(pid: int) -> set[str]:
+    """The files in /dev/shm that the process has mapped."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {line.split()[-1] for line in lines if "/dev/shm/" in line and not line.endswith("(deleted)")}
 
 
 def memory_of(pid: int) -> int:
