@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PYTEST := $(PY) -m pytest -n 2 --dist loadfile
 
 .PHONY: help
 help: ## Show this list
@@ -35,11 +36,12 @@ demo: .venv/.runtime ## See it work: a real recording through a real queue (make
 
 .PHONY: test
 test: .venv/.dev ## Run the tests (under ten minutes on two cores)
-	@$(PY) -m pytest -m "not slow and not gpu"
+	@$(PYTEST) -m "not slow and not gpu"
 
 .PHONY: test-all
 test-all: .venv/.dev ## Run every test, the long ones included
-	@HYPOTHESIS_PROFILE=long $(PY) -m pytest
+	@HYPOTHESIS_PROFILE=long $(PYTEST) -m "not gpu"
+	@$(PY) -m pytest -m gpu
 
 .PHONY: lint
 lint: .venv/.dev ## Check style and types
