@@ -89,8 +89,8 @@ def sound_track(container: OutputContainer, codec: str, rate_hz: int, num_channe
 def mux_sound(container: OutputContainer, track: Any, samples: Samples, *, begin_s: float = 0.0) -> None:
     """Encoded and muxed to its end."""
     context = track.codec_context
-    planar = np.ascontiguousarray(samples.T, dtype=np.float32)
-    frame = av.AudioFrame.from_ndarray(planar, format="fltp", layout=context.layout.name)
+    packed = np.ascontiguousarray(samples, dtype=np.float32).reshape(1, -1)  # planar would fail from 8 channels on
+    frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=context.layout.name)
     frame.sample_rate, frame.time_base = context.sample_rate, Fraction(1, context.sample_rate)
     frame.pts = round(begin_s * context.sample_rate)
     resampler = av.AudioResampler(

@@ -125,6 +125,15 @@ def test_all_channels_count_the_same(tmp_path: Path, num_channels: int) -> None:
     assert largest_difference(ours, librosa_result(samples, int(rate_hz), tmp_path)) <= 1
 
 
+@pytest.mark.parametrize("extension", ["m4a", "opus"])
+def test_eight_channels_that_lie_apart_in_memory_are_eight(tmp_path: Path, extension: str) -> None:
+    """PyAV counts more planes of a 7.1 frame than there are: the decoder's process died of reading them."""
+    rate_hz = audio_files.CODECS[extension][1]
+    samples = audio_files.speech(1.0, rate_hz=rate_hz, num_channels=8)
+    metadata, ours = decode(audio_files.encode(tmp_path / f"a.{extension}", samples, rate_hz=rate_hz))
+    assert (metadata.num_channels, len(ours)) == (8, pytest.approx(16_000, abs=400))
+
+
 def test_the_peak_is_at_full_scale(tmp_path: Path) -> None:
     _, ours = decode(audio_files.write_sound(tmp_path / "a.wav", STEREO * 0.01))
     assert np.abs(ours.astype(int)).max() in (32767, 32768)

@@ -157,8 +157,12 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_mutated_files_give_a_result_or_a_typed_error(tmp_path: Path, originals: dict[str, bytes]) -> None:
-    """240 seeded mutations of twelve kinds of file; the outcome is one of ours, and both kinds of outcome occur."""
+    """
+    240 seeded mutations of twelve kinds of file; the outcome is one of ours, and both kinds of outcome occur. More
+    kinds of both, in a child process: test_decode_fuzz.py.
+    """
     rng = np.random.default_rng(20)
     names = list(originals)
     num_results = num_errors = 0

@@ -5,18 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from worker.adapters.decode_bounds import MAX_READ_S, refuse_if_late, sound_decoders, too_much_memory
 from worker.exceptions import (
     AudioCorruptedError,
     AudioTruncatedError,
     NoAudioStreamError,
     NotAudioError,
-    OutOfMemoryError,
     PCWorkerException,
 )
 
@@ -41,6 +42,9 @@ FORMATS = (
 
 GUESSED = ("aac", "ac3", "eac3", "dts", "amr", "amrnb", "amrwb", "mpegts", "mpeg", "loas", "g722", "gsm", "sln")
 """Formats without a length in their header: FFmpeg makes one up from the bit rate."""
+
+MAX_CHUNKS = 10_000
+"""Of a WAV file before its sound. Recorders write a handful; empty ones are 8 bytes each."""
 
 MAGIC = (b"RIFF", b"RF64", b"OggS", b"fLaC", b"\x1a\x45\xdf\xa3", b"FORM", b"ID3")
 """What recordings begin with; a file that does and cannot be opened is damaged, any other is no recording."""
@@ -79,16 +83,20 @@ def open_container(source: Path) -> Iterator[tuple[InputContainer, AudioStream]]
     """
     The file and its main sound track. No error of FFmpeg leaves from here; inside the context they are the caller's.
 
-    Raises NotAudioError, NoAudioStreamError, AudioTruncatedError, AudioCorruptedError.
+    Raises NotAudioError, NoAudioStreamError, AudioTruncatedError, AudioCorruptedError; AudioPreprocessingError when
+    that takes too long.
     """
     import av
     from av.error import FFmpegError
 
     give_big_blocks_back()
-    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "codec_whitelist": sound_decoders()}
+    address = f"file:{source.absolute()}"
+    started_s = time.monotonic()
     try:
-        container = av.open(f"file:{source.absolute()}", options=options, metadata_errors="replace")
+        container = av.open(address, options=options, metadata_errors="replace", timeout=MAX_READ_S)
     except FFmpegError as error:
+        refuse_if_late(started_s, "opening")
         raise not_opened(source, error) from error
     with container:
         yield container, main_track(container)
@@ -112,7 +120,7 @@ def not_opened(source: Path, error: Exception) -> PCWorkerException:
     """What the first bytes promise decides between damaged and no recording at all."""
     reason = type(error).__name__
     if isinstance(error, MemoryError):
-        return OutOfMemoryError(reason=reason)
+        return too_much_memory()
     with source.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":  # an MP4 whose index, which comes last, is missing
@@ -181,11 +189,13 @@ def has_info_tag(source: Path) -> bool:
 
 
 def stated_wav_bytes(source: Path) -> int:
-    """Length of the `data` chunk; 0 when the writer did not know it, which it says with 0 or 2**32 - 1."""
+    """Length of the `data` chunk; 0 when the writer did not know it (it says 0 or 2**32 - 1), or when it is hidden."""
     with source.open("rb") as file:
         if file.read(12)[8:] != b"WAVE":
             return 0
-        while len(head := file.read(8)) == 8:
+        for _ in range(MAX_CHUNKS):
+            if len(head := file.read(8)) < 8:
+                break
             name, num_bytes = struct.unpack("<4sI", head)
             if name == b"data":
                 return 0 if num_bytes == 2**32 - 1 else int(num_bytes)

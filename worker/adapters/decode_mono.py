@@ -85,10 +85,14 @@ def samples_of(frame: AudioFrame) -> list[Samples]:
     The frame as float32: an array of shape (num_samples,) per channel when it is planar, else a single one of shape
     (num_samples * num_channels,), channels in turns. Float frames are not copied: the arrays are not to be written to.
     """
+    from av.audio.plane import AudioPlane
+
     name, num_channels = frame.format.name, frame.layout.nb_channels
     dtype, scale, zero = _FORMATS[name.removesuffix("p")]
-    length = frame.samples if frame.format.is_planar else frame.samples * num_channels
-    return [to_float(np.frombuffer(memoryview(plane), dtype, length), scale, zero) for plane in frame.planes]
+    num_planes, length = (num_channels, frame.samples) if frame.format.is_planar else (1, frame.samples * num_channels)
+    # not `frame.planes`: from 8 channels on PyAV 18.1 finds more planes than there are, and those point anywhere
+    planes = [AudioPlane(frame, index) for index in range(num_planes)]
+    return [to_float(np.frombuffer(memoryview(plane), dtype, length), scale, zero) for plane in planes]
 
 
 def separate(arrays: list[Samples], num_channels: int) -> list[Samples]:
@@ -99,7 +103,8 @@ def separate(arrays: list[Samples], num_channels: int) -> list[Samples]:
 
 
 def to_float(values: NDArray[Any], scale: float, zero: float) -> Samples:
-    samples = values.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # as in `mix`
+        samples = values.astype(np.float32, copy=False)
     if zero:
         samples -= np.float32(zero)
     if scale != 1.0:

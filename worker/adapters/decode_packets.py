@@ -9,12 +9,15 @@ What FFmpeg does not guard by itself (PyAV 18.1, FFmpeg 8.1):
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from worker.adapters.decode_bounds import refuse_if_late
 from worker.adapters.decode_container import is_usable
 from worker.adapters.decode_measures import Measures
+from worker.exceptions import AudioCorruptedError
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, Packet
@@ -29,8 +32,16 @@ GAP_TOLERANCE_S = 0.012
 MAX_GAP_S = 3600.0
 """A longer hole is a broken time stamp."""
 
+MAX_GAPS_PER_SOUND = 100.0
+"""More silence than an hour is filled in only for a recording that has sound as well: recorders that leave pauses out
+write such files. A few packets whose stamps lie an hour apart would otherwise fill the disk with gigabytes of it."""
+
 STEP_BACK_S = 1.0
 """A time stamp this far behind what was decoded begins a new time line (recordings pasted together)."""
+
+NOTHING_BUT_GAPS = (
+    "The recording has hours of gaps and next to no sound between them. Export it again and retry the meeting."
+)
 
 MAX_READ_ERRORS = 100
 """In a row: then the rest of the file is given up."""
@@ -116,12 +127,16 @@ class PacketReader:
         """The whole track; within a batch rate and channels are the same."""
         batch = Batch()
         time_line = TimeLine(float(self._track.time_base or 1))
+        sound_s = 0.0
         for frame in self.frames():
             gap_s = time_line.gap_before(frame)
             if gap_s:
+                self._measures.gap_s += gap_s
+                if self._measures.gap_s > MAX_GAP_S + MAX_GAPS_PER_SOUND * sound_s:
+                    raise AudioCorruptedError(NOTHING_BUT_GAPS, gap_s=self._measures.gap_s, sound_s=sound_s)
                 yield from batch.flush()
                 yield from silence(frame.sample_rate, gap_s)
-                self._measures.gap_s += gap_s
+            sound_s += frame.samples / frame.sample_rate
             yield from batch.add(frame)
         yield from batch.flush()
 
@@ -156,14 +171,17 @@ class PacketReader:
         packets = self._container.demux(self._track)
         num_errors = 0
         while num_errors < MAX_READ_ERRORS:
+            started_s = time.monotonic()
             try:
                 packet = next(packets)
             except (FFmpegError, ValueError):
+                refuse_if_late(started_s, "reading a packet")
                 num_errors += 1
                 self._measures.num_bad_packets += 1
                 packets = self._container.demux(self._track)
                 continue
             except StopIteration:
+                refuse_if_late(started_s, "reading a packet")
                 break
             if packet.size:
                 num_errors = 0

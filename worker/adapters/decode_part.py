@@ -104,7 +104,7 @@ def decode_whole(source: Source, scratch: FileIO, report: Report) -> Measures:
                 spool.write(samples)
             if measures.duration_s > source.max_s:
                 raise AudioTooLongError
-            report(reader.progress)
+            report(max(reader.progress, measures.duration_s / source.max_s))  # hours may lie in a hundredth of a file
     spool.write(resampler.flush())
     measures.levels = meter.codes()
     return measures

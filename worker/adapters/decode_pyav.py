@@ -7,7 +7,6 @@ Meant for a child process that may be thrown away: what is not foreseen here cos
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import math
 import stat
@@ -20,12 +19,14 @@ from io import FileIO
 from pathlib import Path
 from threading import Event
 
+from worker.adapters.decode_bounds import bounded_memory
 from worker.adapters.decode_channels import Apart, told_apart, write_channels
 from worker.adapters.decode_container import Header
 from worker.adapters.decode_halves import decode_halves
 from worker.adapters.decode_measures import RATE_HZ, Measures
 from worker.adapters.decode_part import IrregularError, Plan, Source, decode_whole, make_plan
 from worker.adapters.decode_spool import scratch_file, write_wav
+from worker.disk_errors import disk_error
 from worker.exceptions import (
     AudioCorruptedError,
     AudioEmptyError,
@@ -37,7 +38,6 @@ from worker.exceptions import (
     AudioTooLongError,
     AudioTooShortError,
     AudioTruncatedError,
-    DiskFullError,
     OutOfMemoryError,
     PCWorkerException,
 )
@@ -93,10 +93,11 @@ class PyavDecoder:
 
     def decode(self, source: Path, target: Path, report: Report, *, channels: str | None = None) -> AudioMetadata:
         """See `ports.Decoder`. Raises also AudioMissingError, and AudioPreprocessingError when it is our fault."""
-        with typed_errors(), scratch_files(target.parent) as scratches:
+        with typed_errors(), bounded_memory(), scratch_files(target.parent) as scratches:
             what = Source(source, self._checked_size(source), self._max_s)
             with hashed(source) as sha256:
                 plan = make_plan(what, cut_from_s=self._cut_from_s)
+                report(0.0)  # a hostile file may have taken its time to open, and is opened again
                 if plan.header.believable_s(what.size_bytes) > self._max_s:
                     raise AudioTooLongError
                 what = replace(what, is_metered=plan.header.num_channels == 2 and channels != "mixed")
@@ -267,8 +268,8 @@ def typed_errors() -> Iterator[None]:
     except PCWorkerException:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError from error
+        if (of_disk := disk_error(error)) is not None:
+            raise of_disk from error
         if isinstance(error, MemoryError):
             raise OutOfMemoryError from error
         raise AudioPreprocessingError(reason=f"{type(error).__name__}: {error}") from error
