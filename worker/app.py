@@ -95,7 +95,11 @@ def build_worker(
         stages,
         observe,
         clock,
-        Limits(max_audio_bytes=settings.max_audio_bytes),
+        Limits(
+            max_audio_bytes=settings.max_audio_bytes,
+            deadline_s=settings.deadline_hours * 3600,
+            deadline_rtf=settings.deadline_factor,
+        ),
         identify_speakers=settings.identify_speakers,
         asks_guidance=writes_by_model(settings),
     )

@@ -324,7 +324,8 @@ class ChildStalledError(EngineError):
 class DeadlineExceededError(EngineError):
     code = "deadline_exceeded"
     default_message = (
-        "The recording took longer than a meeting may take. If the meeting ends as failed, split it or use a faster PC."
+        "The recording took longer than a meeting may take. "
+        "If the meeting ends as failed, use a faster PC or raise DEADLINE_FACTOR."
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from worker import events
 from worker.channels import wished_channels
-from worker.exceptions import AudioMissingError, DeadlineExceededError
+from worker.deadline import ended_after
+from worker.exceptions import AudioMissingError
 from worker.hearing import Heard, hear
 from worker.hotwords import with_vocabulary
 from worker.job_folder import JobFolder
@@ -37,7 +37,10 @@ from worker.voiceprints import comparable_models, identify, names_of
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on one meeting. The deadline counts from the moment that it has an engine."""
+    """
+    Bounds on one meeting. The deadline counts from the moment that it has an engine; decoding and the summary, which
+    take a small part of that, have one each of their own.
+    """
 
     max_audio_bytes: int
     deadline_s: float = 7200.0
@@ -117,11 +120,13 @@ class Pipeline:
         guidance = await self.guidance(claim) if self.asks_guidance else None
         source = await self._fetch(run)
         audio = await self._decode(run, source)
-        async with self.stages.engine() as engine, _deadline(self.limits.deadline_for(audio.duration_s)):
-            heard = await hear(run, engine, audio, hotwords)
+        deadline_s = self.limits.deadline_for(audio.duration_s)
+        async with self.stages.engine() as engine:
+            with run.deadline(deadline_s):
+                heard = await hear(run, engine, audio, hotwords)
         segments = await self._turns(run, heard)
         identified = await self._identify(run, meeting_speakers(segments, heard.voices))
-        summary = await self._summarize(run, heard, segments, identified.names, guidance)
+        summary = await self._summarize(run, heard, segments, identified.names, guidance, deadline_s)
         return result_of(
             audio=audio,
             transcript=heard.transcript,
@@ -153,11 +158,15 @@ class Pipeline:
 
     async def _decode(self, run: StageRun, source: str) -> AudioMetadata:
         folder, channels = run.folder, wished_channels(run.claim.meeting)
+
+        async def work(report: Report) -> AudioMetadata:
+            return await self.stages.decode(folder.source, folder.wav, report, channels=channels)
+
         return await run.kept(
             Stage.DECODE,
             AudioMetadata,
             (source, channels),
-            lambda report: self.stages.decode(folder.source, folder.wav, report, channels=channels),
+            lambda report: ended_after(self.limits.deadline_s, work, report),
             usage=self.stages.usage,
         )
 
@@ -193,25 +202,19 @@ class Pipeline:
         segments: tuple[TranscriptSegment, ...],
         names: dict[str, str],
         guidance: str | None,
+        deadline_s: float,
     ) -> MeetingSummary | None:
-        language, stages = heard.transcript.language, self.stages
+        language = heard.transcript.language
+
+        async def work(report: Report) -> MeetingSummary:
+            return await self.stages.summarize(
+                segments, language=language, report=report, names=names, guidance=guidance
+            )
+
         return await run.optional(
             Stage.SUMMARIZE,
             MeetingSummary,
             (language, names, guidance, [segment.model_dump_json() for segment in segments]),
-            lambda report: stages.summarize(segments, language=language, report=report, names=names, guidance=guidance),
+            lambda report: ended_after(deadline_s, work, report),
             usage=self.stages.usage,
         )
-
-
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    """asyncio.timeout whose error says what happened."""
-    timeout = asyncio.timeout(seconds)
-    try:
-        async with timeout:
-            yield
-    except TimeoutError:
-        if timeout.expired():
-            raise DeadlineExceededError from None
-        raise

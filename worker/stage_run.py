@@ -5,7 +5,8 @@ One attempt at a meeting's stages: each is observed, timed, and kept in the job 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -13,7 +14,15 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from worker import events
-from worker.exceptions import Disposition, FailureKind, PCWorkerException
+from worker.deadline import ended_at
+from worker.exceptions import (
+    DeadlineExceededError,
+    DiskFailedError,
+    DiskFullError,
+    Disposition,
+    FailureKind,
+    PCWorkerException,
+)
 from worker.job_folder import JobFolder, value_key
 from worker.models import AudioMetadata, Claim, Diarization, ResultWarning, Stage, StageCost, StageUsage
 from worker.ports import Clock, Observer, Report, channel_paths
@@ -22,6 +31,8 @@ T = TypeVar("T")
 V = TypeVar("V", bound=BaseModel)
 
 _ORDER = {stage: number for number, stage in enumerate(Stage)}
+
+_DISK = frozenset({DiskFullError.code, DiskFailedError.code})
 
 Usage = Callable[[Stage], StageUsage]
 """Of whom to ask what a stage took: the engine that worked it, or the stages for those without one."""
@@ -35,6 +46,7 @@ class StageRun:
     Attributes:
         settings_key: for each stage name, what its value depends on besides what the caller names.
         keeps_voices: False where no voice may outlive its meeting: then none is described anywhere from here on.
+        ends_at_s: on the loop's clock, for the stages that share an engine; None outside of them.
     """
 
     claim: Claim
@@ -46,6 +58,7 @@ class StageRun:
     costs: dict[Stage, StageCost] = field(default_factory=dict)
     reused: list[Stage] = field(default_factory=list)
     warnings: list[ResultWarning] = field(default_factory=list)
+    ends_at_s: float | None = None
 
     @property
     def meeting_id(self) -> UUID:
@@ -112,10 +125,20 @@ class StageRun:
 
     def may_degrade(self, error: PCWorkerException) -> bool:
         """Whether the meeting is worth finishing without what failed."""
-        if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code == "disk_full":
+        if error.disposition in (Disposition.LEASE_LOST, Disposition.STOP) or error.code in _DISK:
             return False
         is_crash = error.counts_as is FailureKind.CRASH
-        return not (is_crash and self.claim.attempt == 1)
+        may_be_the_others = isinstance(error, DeadlineExceededError) and self.ends_at_s is not None
+        return not ((is_crash or may_be_the_others) and self.claim.attempt == 1)
+
+    @contextmanager
+    def deadline(self, seconds: float) -> Iterator[None]:
+        """The stages within may take so long together; what an earlier attempt has made of them takes no time."""
+        self.ends_at_s = asyncio.get_running_loop().time() + seconds
+        try:
+            yield
+        finally:
+            self.ends_at_s = None
 
     async def timed(self, stage: Stage, work: Callable[[Report], Awaitable[T]], usage: Usage | None = None) -> T:
         def report(progress: float) -> None:
@@ -123,7 +146,8 @@ class StageRun:
 
         self.observe(events.StageStarted(self.meeting_id, stage))
         started = self.clock.monotonic()
-        value = await work(report)
+        async with ended_at(self.ends_at_s):
+            value = await work(report)
         seconds = self.clock.monotonic() - started
         used = usage(stage) if usage else StageUsage()
         self.costs[stage] = StageCost(seconds=round(seconds, 3), **used.model_dump())

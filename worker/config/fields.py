@@ -196,6 +196,15 @@ class Settings(BaseModel):
     )
     max_audio_bytes: int = Field(4 * 1024**3, gt=0, description="Largest recording, in bytes")
     max_audio_hours: float = Field(12.0, gt=0, le=48, description="Longest recording, in hours")
+    deadline_hours: float = Field(
+        2.0,
+        gt=0,
+        le=1000,
+        description="Longest work of the engine on one meeting, in hours; of a long recording see DEADLINE_FACTOR",
+    )
+    deadline_factor: float = Field(
+        6.0, ge=0, le=1000, description="The same in lengths of its recording; the longer of the two counts"
+    )
     audio_temp_dir: Path = Field(Path("temp_audio"), description="Working files of meetings in progress")
     keep_temp_days: float = Field(7.0, gt=0, description="Working files of abandoned meetings are removed after this")
     keep_stages_days: float = Field(
