@@ -161,20 +161,22 @@ class PCWorker:
     # --- before the first claim --------------------------------------------------------------------------------
 
     async def _register(self, *, once: bool) -> Registration | None:
-        """None when told to stop meanwhile."""
-        refusal: str | None = None
-        for _ in range(2):
+        """None when told to stop meanwhile. A name that is taken is asked for again, until a lease has passed."""
+        waited_s = 0.0
+        while True:
             answer = await self._until_stopped("register", self._register_once, once=once)
             if answer is None:
                 return None
             self._heartbeat_s = answer.heartbeat_s
             if answer.outcome == "registered":
                 return answer
-            refusal = answer.message
-            self.observe(events.StoreUnavailable("register", WorkerIdTakenError.code, answer.lease_s, refusal or ""))
-            if await is_set_within(self._calls.stopping, answer.lease_s):
+            pause_s, refusal = min(answer.heartbeat_s, answer.lease_s - waited_s), answer.message
+            if pause_s <= 0.0:
+                raise WorkerIdTakenError(refusal)
+            self.observe(events.StoreUnavailable("register", WorkerIdTakenError.code, pause_s, refusal or ""))
+            if await is_set_within(self._calls.stopping, pause_s):
                 return None
-        raise WorkerIdTakenError(refusal)
+            waited_s += pause_s
 
     async def _register_once(self) -> Registration:
         answer = await self.store.register(self.info)

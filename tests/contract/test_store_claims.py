@@ -266,6 +266,7 @@ async def test_another_host_with_the_same_id_is_refused_while_the_first_lives(wo
     assert answer.outcome == "refused"
     assert answer.message is not None
     assert "pc-1" in answer.message
+    assert (answer.lease_s, answer.heartbeat_s) == (world.limits.lease_s, world.limits.heartbeat_s)
     assert (await world.store.heartbeat(first.worker_id, first.instance_id, [])).registered
 
 

@@ -233,6 +233,26 @@ async def test_the_same_name_on_another_host_is_refused_after_one_lease(workshop
         await workshop.worker(store=store).run()
 
 
+class SwitchedOffStore(MemoryStore):
+    """The other host was switched off a while ago."""
+
+    num_refusals = 3
+
+    async def register(self, worker: WorkerInfo) -> Registration:
+        self.num_refusals -= 1
+        if self.num_refusals < 0:
+            return await super().register(worker)
+        return Registration(outcome="refused", message="w1 is alive on pc-2.", lease_s=3600, heartbeat_s=0.01)
+
+
+async def test_a_name_that_becomes_free_within_the_lease_is_taken_then(workshop: Workshop) -> None:
+    """Not only when the whole lease has passed: it is asked for with every heartbeat."""
+    workshop.store = SwitchedOffStore(RealClock())
+    meeting_id = await workshop.enqueue()
+    assert await workshop.worker().run(once=True) == 1
+    assert (await workshop.found(meeting_id)).meeting.status is MeetingStatus.COMPLETED
+
+
 class OvertakenStore(MemoryStore):
     """Another worker has taken every meeting over by the time its result arrives."""
 

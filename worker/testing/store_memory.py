@@ -73,7 +73,8 @@ class MemoryStore(MemorySummaries, MemoryRefresh):
         is_same_host = known.host == (worker.system.hostname, worker.system.machine_id)
         refusal = self._refusal(known, worker, is_same_host=is_same_host)
         if refusal is not None:
-            return Registration(outcome="refused", message=refusal)
+            times = {"lease_s": queue.limits.lease_s, "heartbeat_s": queue.limits.heartbeat_s}
+            return Registration(outcome="refused", message=refusal, **times)
         theirs = self._leased_to(worker.worker_id) if is_same_host and known.instance_id != worker.instance_id else []
         for job in theirs:
             queue.end_lease(job, "worker_restarted")
