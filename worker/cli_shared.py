@@ -50,14 +50,23 @@ def refuse(message: str) -> None:
 
 
 def complain(error: PCWorkerException) -> None:
-    typer.secho(f"{error} [{error.code}]", fg="red", err=True)
+    from worker.terminal import harmless
+
+    typer.secho(harmless(f"{error} [{error.code}]"), fg="red", err=True)
 
 
 def console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
+    from worker.terminal import PlainConsole
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return PlainConsole(stderr=stderr)
+
+
+def say(text: str) -> None:
+    """A line, or several, on stdout: for people and for scripts."""
+    from worker.terminal import harmless
+
+    typer.echo(harmless(text))
 
 
 def print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    say(json.dumps(value, ensure_ascii=False, indent=2))  # what is escaped here stands within a string

@@ -282,4 +282,4 @@ def tell_namesakes(people: Sequence[Person], speaker_id: UUID, name: str) -> Non
 
 
 def _say(sentence: str) -> None:
-    console(stderr=True).print(sentence, markup=False)
+    console(stderr=True).print(sentence)

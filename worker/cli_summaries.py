@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from worker.cli_shared import EXIT_FAILED, AsJson, console, print_json, refuse, with_store
+from worker.cli_shared import EXIT_FAILED, AsJson, console, print_json, refuse, say, with_store
 
 if TYPE_CHECKING:
     from worker.app_summaries import Outcome, Resummarizer
@@ -74,7 +74,7 @@ async def _all_of_them(writer: Resummarizer) -> bool:
 
 
 def _tell(outcome: Outcome) -> None:
-    typer.echo(f"{outcome.meeting_id}  {outcome.sentence}")
+    say(f"{outcome.meeting_id}  {outcome.sentence}")
 
 
 @guidance.command()
@@ -86,7 +86,7 @@ def show(user: User = None, as_json: AsJson = False) -> None:
     elif text is None:
         console(stderr=True).print(NONE_SET)
     else:
-        typer.echo(text)
+        say(text)
 
 
 @guidance.command("set")

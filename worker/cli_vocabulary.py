@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from worker.cli_shared import AsJson, console, print_json, with_store
+from worker.cli_shared import AsJson, console, print_json, say, with_store
 
 vocabulary = typer.Typer(
     help="Names and terms that meetings may contain: the lab's, or with --user those of one user's meetings.",
@@ -25,7 +25,7 @@ def list_words(user: User = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"words": list(words)})
     elif words:
-        typer.echo("\n".join(words))
+        say("\n".join(words))
     else:
         console(stderr=True).print("No words. Add some with `python -m worker vocabulary add WORD...`.")
 
@@ -45,4 +45,4 @@ def remove(words: Words, user: User = None) -> None:
 
 
 def _tell(words: tuple[str, ...], done: str, nothing: str) -> None:
-    console(stderr=True).print(done.format(", ".join(words)) if words else nothing, markup=False)
+    console(stderr=True).print(done.format(", ".join(words)) if words else nothing)

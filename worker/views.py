@@ -23,6 +23,7 @@ from worker.models import (
     WorkInProgress,
 )
 from worker.scores import Scores
+from worker.terminal import harmless, line
 
 if TYPE_CHECKING:
     from worker.app_doctor_check import Check
@@ -61,12 +62,12 @@ def meetings_table(meetings: Iterable[Meeting]) -> Table:
     for meeting in meetings:
         table.add_row(
             str(meeting.id),
-            Text(meeting.title or ""),
+            line(meeting.title),
             Text(meeting.status, style=COLOURS[meeting.status]),
             _stage(meeting.stage, meeting.progress),
             clock_time(meeting.duration_s) if meeting.duration_s is not None else "",
-            Text(meeting.processed_by or ""),
-            Text(meeting.error_code or ""),
+            line(meeting.processed_by),
+            line(meeting.error_code),
         )
     return table
 
@@ -75,13 +76,14 @@ def checks(found: Iterable[Check]) -> Table:
     """What the doctor found, one line each."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for check in found:
-        table.add_row(Text(check.state, style=CHECK_COLOURS[check.state]), Text(check.name), Text(check.sentence))
+        table.add_row(Text(check.state, style=CHECK_COLOURS[check.state]), Text(check.name), line(check.sentence))
     return table
 
 
 def _stage(stage: str | None, progress: float | None) -> str:
     if stage is None:
         return ""
+    stage = harmless(stage, kept="")
     return stage if progress is None else f"{stage} {progress:.0%}"
 
 
@@ -106,9 +108,9 @@ def _workers_table(workers: Iterable[WorkerState]) -> Table:
     for worker in workers:
         state = _worker_state(worker)
         table.add_row(
-            Text(worker.worker_id),
-            Text(worker.hostname),
-            Text(worker.version),
+            line(worker.worker_id),
+            line(worker.hostname),
+            line(worker.version),
             Text("\n".join(filter(None, (worker.gpu, worker.driver and f"driver {worker.driver}"))) or "-"),
             Text(state, style="green" if state == "alive" else "yellow"),
             f"{ago(worker.last_seen_s)} ago",
@@ -126,7 +128,8 @@ def _worker_state(worker: WorkerState) -> str:
 
 
 def _work_in_words(work: WorkInProgress) -> str:
-    return f"{work.title or work.meeting_id} - {_stage(work.stage, work.progress)} (for {ago(work.running_s)})"
+    title = harmless(work.title or str(work.meeting_id), kept="")
+    return f"{title} - {_stage(work.stage, work.progress)} (for {ago(work.running_s)})"
 
 
 def _troubles(workers: Iterable[WorkerState]) -> Iterator[RenderableType]:
@@ -134,7 +137,7 @@ def _troubles(workers: Iterable[WorkerState]) -> Iterator[RenderableType]:
     for worker in workers:
         for trouble in worker.troubles if worker.alive else ():
             yield Text()
-            yield Text(f"{worker.worker_id}: {trouble.sentence} [{trouble.code}]", style="yellow")
+            yield line(f"{worker.worker_id}: {trouble.sentence} [{trouble.code}]", "yellow")
 
 
 def detail(found: MeetingDetail) -> RenderableType:
@@ -142,8 +145,8 @@ def detail(found: MeetingDetail) -> RenderableType:
     meeting = found.meeting
     parts: list[RenderableType] = [_headline(meeting)]
     if meeting.error_message:
-        parts.append(Text(f"{meeting.error_message} [{meeting.error_code}]", style="red"))
-    parts += [Text(f"Warning: {w.message} [{w.code}]", style="yellow") for w in meeting.warnings]
+        parts.append(line(f"{meeting.error_message} [{meeting.error_code}]", "red"))
+    parts += [line(f"Warning: {w.message} [{w.code}]", "yellow") for w in meeting.warnings]
     if found.segments:
         parts += [Text(), Text("Transcript", style="bold"), transcript(found)]
     parts += _suggestions(found)
@@ -158,14 +161,13 @@ def detail(found: MeetingDetail) -> RenderableType:
 
 
 def _headline(meeting: Meeting) -> Text:
-    line = Text.assemble(
-        (meeting.title or "(no title)", "bold"), "  ", (meeting.status, COLOURS[meeting.status]), f"  {meeting.id}"
-    )
+    title, status = line(meeting.title or "(no title)", "bold"), (meeting.status, COLOURS[meeting.status])
+    head = Text.assemble(title, "  ", status, f"  {meeting.id}")
     if meeting.status is MeetingStatus.PROCESSING:
-        line.append(f"  {_stage(meeting.stage, meeting.progress)}")
+        head.append(f"  {_stage(meeting.stage, meeting.progress)}")
     if meeting.duration_s is not None:
-        line.append(f"  {clock_time(meeting.duration_s)}")
-    return line
+        head.append(f"  {clock_time(meeting.duration_s)}")
+    return head
 
 
 def transcript(found: MeetingDetail) -> Table:
@@ -179,7 +181,7 @@ def transcript(found: MeetingDetail) -> Table:
         label = segment.speaker_label or ""
         table.add_row(
             f"{clock_time(segment.start_s)} - {clock_time(segment.end_s)}",
-            Text(names.get(label, label), style=colours.get(label, "")),
+            line(names.get(label, label), colours.get(label, "")),
             Text(segment.text),
         )
     return table
@@ -196,9 +198,8 @@ def _suggestions(found: MeetingDetail) -> Iterator[RenderableType]:
             who = voice.suggested_name or f"the speaker {voice.suggested_id}"
             name, command = f"{voice.label} may be {who}", f"{found.meeting.id} {voice.label}"
             yield Text()
-            yield Text(
-                f"{name}. If so: `python -m worker speakers confirm {command}`; if not: `reject`.", style="yellow"
-            )
+            sentence = f"{name}. If so: `python -m worker speakers confirm {command}`; if not: `reject`."
+            yield line(sentence, "yellow")
 
 
 def speaking(shares: Iterable[SpeakingShare], names: Mapping[str, str]) -> RenderableType:
@@ -208,7 +209,7 @@ def speaking(shares: Iterable[SpeakingShare], names: Mapping[str, str]) -> Rende
         table.add_column(heading, justify="left" if heading == "" else "right")
     for share in sorted(shares, key=lambda share: -share.speech_s):
         table.add_row(
-            Text(names.get(share.label or "", share.label or "all")),
+            line(names.get(share.label or "", share.label or "all")),
             f"{share.share:.0%}",
             clock_time(share.speech_s),
             str(share.num_turns),
@@ -245,7 +246,7 @@ def _items(items: Iterable[SummaryItem], names: Mapping[str, str]) -> Iterator[R
         start = f"{clock_time(item.start_s)}  " if item.start_s is not None else ""
         owner = names.get(item.owner, item.owner) if item.owner else None
         who_and_when = f"  ({', '.join(filter(None, (owner, item.due)))})" if owner or item.due else ""
-        yield Padding(Text(f"- {start}{item.text}{who_and_when}"), (0, 2))
+        yield Padding(line(f"- {start}{item.text}{who_and_when}"), (0, 2))
 
 
 def stage_seconds(seconds: dict[str, float]) -> Text:

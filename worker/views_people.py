@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.models import Decision, Person
+from worker.terminal import line
 from worker.views import clock_time
 
 ID_WIDTH = 36
@@ -21,7 +22,7 @@ def people_table(people: Iterable[Person]) -> Table:
         table.add_column(heading, min_width=ID_WIDTH if heading == "id" else None)
     for person in people:
         table.add_row(
-            Text(person.name or "-", style="" if person.name else "dim"),
+            line(person.name or "-", "" if person.name else "dim"),
             str(person.id),
             str(person.num_meetings),
             clock_time(person.speech_s),
@@ -43,8 +44,8 @@ def history(decisions: Iterable[Decision], people: Iterable[Person]) -> Table:
         table.add_row(
             str(decision.id),
             f"{decision.decided_at:%Y-%m-%d %H:%M}",
-            Text(in_words(decision, names) + undone),
-            Text(decision.decided_by),
+            line(in_words(decision, names) + undone),
+            line(decision.decided_by),
             style="dim" if decision.undone_at else "",
         )
     return table

@@ -41,7 +41,7 @@ COMMANDS = (
     "__main__",
     "demo",
 )
-FACES = (*COMMANDS, "progress", "views", "views_health", "views_models", "views_people")
+FACES = (*COMMANDS, "progress", "terminal", "views", "views_health", "views_models", "views_people")
 VALUES = ("scores", "audio_paths", "disk_errors", "supabase_keys")
 LAYERS = {
     **{name: name for name in SAME_NAME},
