@@ -18,10 +18,12 @@ from tests.support.children import is_running, wait_until
 from tests.support.worker_process import PATIENCE_S, WorkerProcess
 from worker.models import MeetingStatus
 
-pytestmark = [pytest.mark.crash, pytest.mark.proves("cancelled or deleted by a user")]
+pytestmark = pytest.mark.crash
+PROVES = pytest.mark.proves("cancelled or deleted by a user")
 
 SHORT = "update pc_worker.settings set lease_s = 6, grace_s = 1, heartbeat_s = 0.2"
 NEVER = "/nonexistent"
+OFTEN = "--sweep-every=0.2"
 
 
 async def by_hand(lab: Lab, meeting_id: UUID) -> str:
@@ -62,6 +64,14 @@ async def assert_next_goes_through(lab: Lab, worker: WorkerProcess) -> None:
     await lab.assert_done_once(following)
 
 
+def set_complete_aside(lab: Lab) -> Callable[[], None]:
+    """As long as it is away, workers keep their results. Returns what puts it back."""
+    ((signature,),) = lab.rows("select oid::regprocedure::text from pg_proc where proname = 'worker_complete_v2'")
+    lab.execute(f"alter function {signature} rename to worker_complete_away")
+    away = signature.replace("_v2", "_away")
+    return lambda: lab.execute(f"alter function {away} rename to worker_complete_v2")
+
+
 def pid_in(file: Path) -> int:
     assert wait_until(lambda: file.exists() and file.read_text() != "")
     return int(file.read_text())
@@ -72,6 +82,7 @@ def pid_in(file: Path) -> int:
 SLOW = pytest.mark.slow
 
 
+@PROVES
 @pytest.mark.parametrize(
     "stage",
     ["transcribe", *(pytest.param(stage, marks=SLOW) for stage in ("decode", "align", "diarize", "summarize"))],
@@ -128,13 +139,30 @@ async def test_a_meeting_that_waits_for_its_recording_is_not_tried_again(lab: La
     meeting_id = await lab.enqueue()
     recording = lab.folder / "recordings" / "lab" / str(meeting_id) / "audio.json"
     recording.unlink()
-    worker = lab.worker("w1")
+    worker = lab.worker("w1", flags=[OFTEN])
     assert worker.wait_for("MeetingFailed")["outcome"] == "retrying"
     assert (await lab.found(meeting_id)).meeting.stage == "waiting_for_audio"
     told = await end(lab, meeting_id)
     recording.write_text("{}")
-    await assert_next_goes_through(lab, worker)
+    worker.wait_for("FoldersSwept", reason=told)
     await assert_ended(lab, meeting_id, told)
+    await assert_next_goes_through(lab, worker)
+
+
+@PROVES
+@pytest.mark.slow
+@ENDS
+async def test_what_was_kept_between_a_failure_and_the_next_try_is_removed(lab: Lab, end: End) -> None:
+    """Nobody works on it, so nobody is told; the worker looks by itself (hourly in life)."""
+    meeting_id = await lab.enqueue(align={"raise_code": "engine_failed"})
+    worker = lab.worker("w1", flags=[OFTEN])
+    assert worker.wait_for("MeetingFailed")["outcome"] == "retrying"
+    assert lab.leftovers == [str(meeting_id)]
+    told = await end(lab, meeting_id)
+    worker.wait_for("FoldersSwept", reason=told)
+    assert lab.leftovers == []
+    await assert_ended(lab, meeting_id, told)
+    await assert_next_goes_through(lab, worker)
 
 
 async def test_a_failure_that_comes_after_a_cancel_leaves_nothing_on_the_pc(lab: Lab) -> None:
@@ -179,14 +207,13 @@ async def test_a_result_that_waits_for_the_database_is_dropped(lab: Lab, end: En
     """It is on disk, and the call that takes it is away; the heartbeat gets through."""
     lab.execute(SHORT)
     meeting_id = await lab.enqueue()
-    signature = lab.rows("select p.oid::regprocedure::text from pg_proc p where proname = 'worker_complete_v2'")[0][0]
-    lab.execute(f"alter function {signature} rename to worker_complete_away")
+    put_back = set_complete_aside(lab)
     worker = lab.worker("w1")
     worker.wait_for("StoreUnavailable", call="complete")
     told = await end(lab, meeting_id)
     assert worker.wait_for("MeetingDropped")["outcome"] == told
     assert lab.leftovers == []
-    lab.execute(f"alter function {signature.replace('_v2', '_away')} rename to worker_complete_v2")
+    put_back()
     await assert_ended(lab, meeting_id, told)
     await assert_next_goes_through(lab, worker)
 
@@ -250,30 +277,40 @@ async def test_who_is_after_the_result_is_refused(lab: Lab) -> None:
 
 @pytest.mark.slow
 @ENDS
-async def test_what_a_worker_kept_while_it_was_off_is_dropped_at_its_next_start(lab: Lab, end: End) -> None:
-    """A result that was never handed over."""
+async def test_a_result_that_a_worker_kept_while_it_was_off_is_dropped_at_its_next_start(lab: Lab, end: End) -> None:
     meeting_id = await lab.enqueue()
-    first = lab.worker("w1", flags=["--signal-at=SIGKILL@StageStarted:identify"])
-    first.wait()
-    lab.execute("update pc_worker.settings set max_crashes = 9")
-    second = lab.worker("w1", flags=["--signal-at=SIGSTOP@StageStarted:commit"])
-    second.wait_for("StageStarted", stage="commit")
-    with psycopg.connect(lab.dsn) as holder:
-        holder.execute("select from public.meetings for update")
-        second.signal(signal.SIGCONT)
-        await is_blocked(lab)
-        second.kill()
-    kept = lab.folder / "temp_audio" / str(meeting_id) / "result.json"
-    assert kept.exists()
+    put_back = set_complete_aside(lab)
+    first = lab.worker("w1")
+    first.wait_for("StoreUnavailable", call="complete")
+    first.kill()
+    put_back()
+    assert (lab.folder / "temp_audio" / str(meeting_id) / "result.json").exists()
     told = await end(lab, meeting_id)
-    third = lab.worker("w1")
-    replayed = third.wait_for("ResultReplayed")
-    assert replayed["outcome"] == told
+    second = lab.worker("w1")
+    assert second.wait_for("ResultReplayed")["outcome"] == told
     assert lab.leftovers == []
     await assert_ended(lab, meeting_id, told)
-    await assert_next_goes_through(lab, third)
+    await assert_next_goes_through(lab, second)
 
 
+@pytest.mark.slow
+@ENDS
+async def test_half_a_meeting_that_a_worker_kept_while_it_was_off_is_removed_at_its_next_start(
+    lab: Lab, end: End
+) -> None:
+    meeting_id = await lab.enqueue()
+    first = lab.worker("w1", flags=["--signal-at=SIGKILL@StageStarted:diarize"])
+    first.wait()
+    assert lab.leftovers == [str(meeting_id)]
+    told = await end(lab, meeting_id)
+    second = lab.worker("w1")
+    second.wait_for("FoldersSwept", reason=told)
+    assert lab.leftovers == []
+    await assert_ended(lab, meeting_id, told)
+    await assert_next_goes_through(lab, second)
+
+
+@PROVES
 @pytest.mark.slow
 async def test_a_worker_that_slept_through_cancel_and_retry_writes_nothing(lab: Lab) -> None:
     """Another one has done the meeting meanwhile; the sleeper's whole result is rejected."""
