@@ -19,7 +19,6 @@ from tests.support.worker_process import PATIENCE_S, WorkerProcess
 from worker.models import MeetingStatus
 
 pytestmark = pytest.mark.crash
-PROVES = pytest.mark.proves("cancelled or deleted by a user")
 
 SHORT = "update pc_worker.settings set lease_s = 6, grace_s = 1, heartbeat_s = 0.2"
 NEVER = "/nonexistent"
@@ -82,7 +81,7 @@ def pid_in(file: Path) -> int:
 SLOW = pytest.mark.slow
 
 
-@PROVES
+@pytest.mark.proves("cancelled or deleted by a user")
 @pytest.mark.parametrize(
     "stage",
     ["transcribe", *(pytest.param(stage, marks=SLOW) for stage in ("decode", "align", "diarize", "summarize"))],
@@ -149,7 +148,7 @@ async def test_a_meeting_that_waits_for_its_recording_is_not_tried_again(lab: La
     await assert_next_goes_through(lab, worker)
 
 
-@PROVES
+@pytest.mark.proves("cancelled or deleted by a user")
 @pytest.mark.slow
 @ENDS
 async def test_what_was_kept_between_a_failure_and_the_next_try_is_removed(lab: Lab, end: End) -> None:
@@ -310,7 +309,7 @@ async def test_half_a_meeting_that_a_worker_kept_while_it_was_off_is_removed_at_
     await assert_next_goes_through(lab, second)
 
 
-@PROVES
+@pytest.mark.proves("cancelled or deleted by a user")
 @pytest.mark.slow
 async def test_a_worker_that_slept_through_cancel_and_retry_writes_nothing(lab: Lab) -> None:
     """Another one has done the meeting meanwhile; the sleeper's whole result is rejected."""
