@@ -217,9 +217,15 @@ class JobRunner:
         self.observe(events.MeetingReleased(meeting_id, "unreported" if answer is None else answer.outcome))
 
     async def _insist(self, job: Job, name: str, call: Callable[[], Awaitable[WriteAnswer]]) -> WriteAnswer | None:
-        answer = await self.calls.repeat(name, call, is_unwanted=lambda: job.is_unwanted)
+        """
+        To a heartbeat a meeting is lost also when this very call has ended it, and its answer is on its way or never
+        came: only the answer of the call itself tells.
+        """
+        answer = await self.calls.repeat(name, call, is_unwanted=lambda: job.ending in ("cancelled", "gone"))
         if answer is not None and answer.is_lost:
             job.ending = answer.outcome  # no heartbeat was needed to learn it
+        elif answer is not None and job.ending == "lost":
+            job.ending = None
         return answer
 
     async def _remove_unwanted(self, job: Job, folder: JobFolder | None) -> None:

@@ -133,7 +133,9 @@ class Store(Ledger, Protocol):
         """
         ...
 
-    async def enqueue(self, meeting: NewMeeting) -> UUID: ...
+    async def enqueue(self, meeting: NewMeeting) -> UUID:
+        """Its id; a new one where it brings none. A repeat of the caller's needs the id, or makes a second meeting."""
+        ...
 
     async def meetings(self, status: MeetingStatus | None = None, *, limit: int = 100) -> tuple[Meeting, ...]:
         """Newest first."""

@@ -101,7 +101,8 @@ async def _release(world: QueueWorld) -> Call:
 
 @_case
 async def _speakers(world: QueueWorld) -> Call:
-    _, _, info = await _one_named(world)
+    info = await world.worker()
+    await world.heard(info, result("text", voices=(voice("SPEAKER_00"),)))
     await world.enqueue("held")
     claim = await world.claim(info)
     return lambda store: store.speakers(claim.meeting.id, claim.token, ["ge2e"])
@@ -155,8 +156,7 @@ async def _retry(world: QueueWorld) -> Call:
 
 @_case
 async def _enqueue(world: QueueWorld) -> Call:
-    """Its caller may leave the id to the store: each of its tries has the same."""
-    new = NewMeeting(title="new", audio_path="lab/a.wav")
+    new = NewMeeting(id=uuid4(), title="new", audio_path="lab/a.wav")
     return lambda store: store.enqueue(new)
 
 

@@ -258,6 +258,13 @@ class Link:
     def silence(self) -> None:
         self.is_silent = True
 
+    async def cut(self) -> None:
+        self._is_whole.clear()
+        await self._is_whole.wait()
+        held = bytes(self._request)
+        self.resume()
+        await self._write(self.server[1], held)
+
     def resume(self) -> None:
         """As if nothing had been."""
         self._fault = None

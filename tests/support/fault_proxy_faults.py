@@ -24,6 +24,8 @@ class Spoiled(Protocol):
 
     def resume(self) -> None: ...
 
+    async def cut(self) -> None: ...
+
 
 class Fault(Protocol):
     @property
@@ -91,6 +93,16 @@ class Stalled:
         await asyncio.sleep(self.seconds)
         await link.send(rest)
         link.resume()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """With this request, and before it, the network is cut as by `FaultProxy.cut`; `mend` lets it pass."""
+
+    is_executed: bool = False
+
+    async def act(self, link: Spoiled) -> None:
+        await link.cut()
 
 
 @dataclass(frozen=True)
