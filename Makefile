@@ -54,9 +54,9 @@ bench: .venv/.dev ## Measure: ratios against the plain way, in one run (table, a
 	@$(PY) -m tests.benchmarks
 
 .PHONY: soak
-soak: .venv/.dev ## Torment a fleet for MINUTES=10 and count what is lost (SEED=1 WORKERS=4 MEETINGS=1000 FAULT_EVERY=5)
+soak: .venv/.dev ## Torment a fleet for MINUTES=10 and count what is lost (SEED=1 WORKERS=4 MEETINGS=1200 FAULT_EVERY=5)
 	@$(PY) -m tests.soak --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) --workers $(or $(WORKERS),4) \
-	  --meetings $(or $(MEETINGS),1000) --fault-every $(or $(FAULT_EVERY),5) --json soak.json
+	  --meetings $(or $(MEETINGS),1200) --fault-every $(or $(FAULT_EVERY),5) --json soak.json
 
 .PHONY: clean
 clean: ## Remove the demo's data and caches (.venv stays)

@@ -1,5 +1,5 @@
 """
-Run the soak: `python -m tests.soak [--minutes 10] [--seed 1] [--workers 4] [--meetings 1000] [--fault-every 5]`.
+Run the soak: `python -m tests.soak [--minutes 10] [--seed 1] [--workers 4] [--meetings 1200] [--fault-every 5]`.
 
 Prints what came of it as a table, and with --json writes it to a file. Exit status 1: something was lost, done twice,
 half done or leaked. The plan of faults and meetings comes from the seed; how far a worker has come when a fault hits it

@@ -45,7 +45,7 @@ class Numbers:
     minutes: float = 10.0
     seed: int = 1
     num_pcs: int = 4
-    num_meetings: int = 1000
+    num_meetings: int = 1200
     fault_every_s: float = 5.0
 
     @property

@@ -137,7 +137,7 @@ FATES = {
 }
 
 PER_OWNER = 25
-STAGE_S = {"decode": 0.1, "transcribe": 0.35, "align": 0.1, "diarize": 0.25}
+STAGE_S = {"decode": 0.1, "transcribe": 0.5, "align": 0.1, "diarize": 0.3}
 """Seconds of work in each stage, on average."""
 
 
