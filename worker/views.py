@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,9 @@ VOICES = ("cyan", "green", "yellow", "magenta", "blue", "red")
 
 
 def clock_time(seconds: float) -> str:
-    """65.2 -> 1:05, 3725.0 -> 1:02:05"""
+    """65.2 -> 1:05, 3725.0 -> 1:02:05; a row may also hold `Infinity`"""
+    if not math.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -160,7 +160,7 @@ async def test_a_result_of_the_wrong_type_is_an_error_without_its_text(child: Ch
     audio = recording(tmp_path, transcribe={"words": [word]})
     with pytest.raises(PCWorkerException) as caught:
         await child.call("transcriber.transcribe", {"audio": audio, **NOBODY}, int, Progress())
-    assert caught.value.code == "internal_error"
+    assert caught.value.code == "engine_failed"
     assert "secret" not in f"{caught.value} {caught.value.details}"
 
 

@@ -92,9 +92,9 @@ class WorkerProcess:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def wait(self) -> int:
+    def wait(self, *, patience_s: float = PATIENCE_S) -> int:
         """The exit status."""
-        status = self._process.wait(PATIENCE_S)
+        status = self._process.wait(patience_s)
         for reader in self._readers:
             reader.join(PATIENCE_S)
         return status

@@ -34,6 +34,7 @@ from worker.adapters.child_usage import UsageMeter, VramOf
 from worker.exceptions import (
     ChildCrashedError,
     ChildStalledError,
+    EngineError,
     ModelUnavailableError,
     PCWorkerException,
     WorkerStoppedError,
@@ -290,7 +291,7 @@ def outcome_of(answer: Answer, returns: type[T]) -> T | ErrorReport:
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False, include_context=False)
         details = {"type": type(error).__name__, "problem": str(problem)}
-        return ErrorReport(code=PCWorkerException.code, details=details, replace_child=True)
+        return ErrorReport(code=EngineError.code, details=details, replace_child=True)
 
 
 def revived(failure: ErrorReport, child: str) -> PCWorkerException:

@@ -42,7 +42,7 @@ from worker.adapters.child_channel import (
     encode_frame,
 )
 from worker.disk_errors import disk_error
-from worker.exceptions import ModelUnavailableError, OutOfMemoryError, PCWorkerException
+from worker.exceptions import EngineError, ModelUnavailableError, OutOfMemoryError, PCWorkerException
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OOM_SCORE_ADJ = 500  # out of 1000: the kernel ends this process long before the supervisor or a desktop
@@ -245,7 +245,8 @@ def serve(channel: Channel) -> None:
         try:
             channel.send(answer, last=True)
         except ValueError as error:  # not JSON, or too long
-            channel.send(Answer(id=call.id, kind=AnswerKind.ERROR, value=report_of(error)), last=True)
+            unsayable = report_of(error).model_copy(update={"code": EngineError.code, "message": None})
+            channel.send(Answer(id=call.id, kind=AnswerKind.ERROR, value=unsayable), last=True)
 
 
 def main(arguments: list[str]) -> None:

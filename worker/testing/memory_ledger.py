@@ -69,7 +69,7 @@ class MemoryLedger:
 
     def decide_name(self, speaker_id: UUID, name: str | None, decided_by: str) -> WriteAnswer:
         row, wanted = self._row(speaker_id), (name or "").strip() or None
-        if len((wanted or "").encode()) > MAX_NAME_BYTES:
+        if len((wanted or "").encode(errors="replace")) > MAX_NAME_BYTES:
             return _refused(f"A name has at most {MAX_NAME_BYTES} bytes. Shorten it.")
         if row is None:
             return NO_SPEAKER
