@@ -175,10 +175,12 @@ def open_job_folder(root: Path, meeting_id: UUID, token: int) -> JobFolder:
 
 def _made_and_locked(path: Path) -> JobFolder | None:
     while True:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             return _locked(path, os.O_CREAT)
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):  # mkdir says the latter, too, of what was there a moment ago
+            if path.is_file():
+                raise
             continue  # somebody has just removed it
         except PermissionError:
             return None

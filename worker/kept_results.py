@@ -117,7 +117,7 @@ class KeptResults:
     def _settle(self, folder: JobFolder, answer: WriteAnswer) -> None:
         if answer.outcome == "lost":
             folder.forget_result()  # whoever has the meeting now may need what its stages left
-        elif self.keeps_stages and not answer.is_lost:
-            folder.keep_stages()
+        elif self.keeps_stages and self.keeps_voices and not answer.is_lost:
+            folder.keep_stages()  # in which an attempt that might keep them may have left voices
         elif (failure := folder.remove()) is not None:
             self.observe(events.FolderNotRemoved(folder.path.name, failure))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import stat
 import subprocess
 import sys
@@ -149,6 +150,45 @@ def test_of_a_completed_meeting_only_its_stages_values_stay(tmp_path: Path) -> N
     (again,) = free_folders(tmp_path)
     assert again.finished_at is not None
     again.close()
+
+
+KILLED_AT_A_REMOVAL = """
+import os, signal, sys, pathlib
+from worker.job_folder import lock_job_folder
+left = [int(sys.argv[2])]
+def count(event, _):
+    if event == "os.remove":
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(count)
+lock_job_folder(pathlib.Path(sys.argv[1])).keep_stages()
+"""
+
+
+@pytest.mark.slow
+def test_who_is_killed_while_a_completed_meeting_is_tidied_leaves_no_recording_without_its_result(
+    tmp_path: Path,
+) -> None:
+    """By the result the next start knows that the folder is yet to be tidied."""
+    names = ("source", "audio.wav", "transcribe.json")
+    for num_removed in range(4):
+        folder = open_job_folder(tmp_path, MEETING, 1)
+        folder.save_result(KeptResult(meeting_id=MEETING, token=41, result=result("hello")))
+        for name in names:
+            (folder.path / name).write_bytes(b"x")
+        folder.close()
+        code = [sys.executable, "-c", KILLED_AT_A_REMOVAL, str(folder.path), str(num_removed)]
+        assert subprocess.run(code, check=False).returncode == (-signal.SIGKILL if num_removed < 3 else 0)
+        left = {path.name for path in folder.path.iterdir()} - {"lock"}
+        assert left == {"finished", "transcribe.json"} if num_removed == 3 else "result.json" in left
+        assert {"finished", "transcribe.json"} <= left
+
+
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / str(MEETING)).write_text("no folder")
+    with pytest.raises(FileExistsError):
+        open_job_folder(tmp_path, MEETING, 1)
 
 
 def test_who_opens_a_finished_folder_begins_again(tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
+from tests.support.queue_values import result, voice, worker_info
 from tests.unit.conftest import Workshop
 from worker import events
-from worker.models import MeetingStatus, Stage
+from worker.job_folder import KeptResult, open_job_folder
+from worker.models import Diarization, MeetingStatus, Stage, StageCost
 
 ONE_VOICE = [{"label": "SPEAKER_00", "start_s": 0.0, "end_s": 4.0}]
 BEFORE_VOICES = [Stage.TRANSCRIBE, Stage.ALIGN]
@@ -154,6 +156,25 @@ async def test_where_nobody_is_recognised_no_voice_stays(workshop: Workshop) -> 
     assert "vector" not in (folder / "diarize.json").read_text()
     reused = await again_from(workshop, meeting_id, Stage.IDENTIFY, identify_speakers=False)
     assert reused == [*BEFORE_VOICES, Stage.DIARIZE]
+
+
+@pytest.mark.parametrize("identify_speakers", [True, False])
+async def test_what_a_dead_worker_left_is_kept_unless_voices_may_be_in_it(
+    workshop: Workshop, identify_speakers: bool
+) -> None:
+    """Its result is handed over; recognising people was switched off since."""
+    meeting_id, dead = await workshop.enqueue(), worker_info("dead")
+    await workshop.store.register(dead)
+    claim = (await workshop.store.claim(dead.worker_id, dead.instance_id, uuid4())).claim
+    assert claim is not None
+    folder = open_job_folder(workshop.folder / "temp", meeting_id, claim.token)
+    heard = Diarization(turns=(), exclusive=(), embeddings=voice("SPEAKER_00").embeddings, diarizer="d", model="m")
+    folder.save(Stage.DIARIZE, "k", heard, StageCost(seconds=1.0))
+    folder.save_result(KeptResult(meeting_id=meeting_id, token=claim.token, result=result("hello")))
+    folder.close()
+    await worked(workshop, identify_speakers=identify_speakers)
+    assert (await workshop.found(meeting_id)).meeting.status is MeetingStatus.COMPLETED
+    assert workshop.leftovers == ([str(meeting_id)] if identify_speakers else [])
 
 
 async def test_of_a_result_that_nobody_wants_nothing_stays(workshop: Workshop) -> None:
