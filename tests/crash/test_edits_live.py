@@ -64,7 +64,7 @@ class Editor:
         return f"update public.meetings set status = '{status}' where id in ({ids})"
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_whatever_people_do_to_the_table_every_meeting_can_still_be_done(lab: Lab, seed: int) -> None:
     lab.execute("update pc_worker.settings set lease_s = 6, grace_s = 1, heartbeat_s = 0.2")
     random = Random(seed)

@@ -2,28 +2,15 @@
 
 set local lock_timeout = '30s';
 
--- As in 0002, and the history keeps the stage that was under way.
-create or replace function pc_worker.cancel_job(p_meeting_id uuid) returns void
-language plpgsql security definer set search_path = ''
-as $$
-declare
-    job pc_worker.jobs;
-begin
-    select * into job from pc_worker.jobs where meeting_id = p_meeting_id for no key update;
-    update pc_worker.job_attempts a set outcome = 'cancelled', ended_at = pc_worker.now(), stage = m.stage
-      from public.meetings m
-     where m.id = p_meeting_id
-       and a.token = job.token and a.outcome is null;  -- a reaped attempt stays the crash that it was counted as
-    update pc_worker.jobs
-       set state = 'cancelled', token = null, lease_expires_at = null
-     where meeting_id = p_meeting_id;
-end $$;
-
--- Before meetings_before_update decides whether the change of status is allowed at all.
+-- The stage that was under way stands in the history, as with every other end of an attempt. Before
+-- meetings_before_update, which ends the attempt.
 create function pc_worker.meetings_before_cancel() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
+    update pc_worker.job_attempts a set stage = old.stage
+      from pc_worker.jobs j
+     where j.meeting_id = old.id and a.token = j.token and a.outcome is null;
     new.stage := null;
     new.progress := null;
     return new;
