@@ -17,7 +17,7 @@ from worker.models import MeetingDetail, MeetingStatus
 
 pytestmark = pytest.mark.crash
 
-Script = Mapping[str, Mapping[str, Any]]
+Script = dict[str, Mapping[str, Any]]
 
 
 def word(text: str, start_s: float = 0.0, end_s: float = 0.4, confidence: float | None = 0.9) -> dict[str, Any]:
@@ -53,7 +53,7 @@ NO_VOICES = {
 }
 """The transcript is there; who spoke is not."""
 
-COMPLETED = {
+COMPLETED: dict[str, Script] = {
     "NUL in a word": words(word("a\0b")),
     "control characters in a word": words(word("\x1b[2J\x07\r\n\u202e")),
     "before the beginning": words(word("a", -5.0, -3.0)),
@@ -105,8 +105,9 @@ async def test_nonsense_from_an_engine_completes_or_fails_and_the_next_meeting_i
 async def test_more_words_than_anybody_says_in_a_day(lab: Lab) -> None:
     """A hundred thousand words are ten hours of talk; a million fit no message, and the engine is to blame."""
     lab.execute("update pc_worker.settings set max_failures = 1")
-    many = await lab.enqueue(**words(*[word(f"w{n}", n * 0.3, n * 0.3 + 0.2) for n in range(100_000)]))
-    too_many = await lab.enqueue(**words(*[word("hallucination", n * 0.3, n * 0.3 + 0.2) for n in range(1_000_000)]))
+    many = await lab.enqueue("many", **words(*[word(f"w{n}", n * 0.3, n * 0.3 + 0.2) for n in range(100_000)]))
+    endless = [word("hallucination", n * 0.3, n * 0.3 + 0.2) for n in range(1_000_000)]
+    too_many = await lab.enqueue("too many", **words(*endless))
     worker = lab.worker("w1", once=True)
     assert worker.wait(patience_s=300) == 0, worker.errors
     assert await lab.status(many) is MeetingStatus.COMPLETED

@@ -72,9 +72,9 @@ def written(path: Path, data: bytes) -> Path:
     ("bomb", "expected"),
     [
         (audio_bombs.index_bomb, AudioTruncatedError),
-        (audio_bombs.edited_index_bomb, AudioTruncatedError),
-        (audio_bombs.deep_boxes, AudioTruncatedError),
-        (audio_bombs.thousands_of_tracks, AudioCorruptedError),
+        pytest.param(audio_bombs.edited_index_bomb, AudioTruncatedError, marks=pytest.mark.slow),
+        pytest.param(audio_bombs.deep_boxes, AudioTruncatedError, marks=pytest.mark.slow),
+        pytest.param(audio_bombs.thousands_of_tracks, AudioCorruptedError, marks=pytest.mark.slow),
     ],
 )
 async def test_a_few_kilobytes_that_ask_for_gigabytes_of_memory_get_none(
@@ -121,6 +121,7 @@ async def test_time_stamps_hours_apart_do_not_become_gigabytes_of_silence(tmp_pa
         )
 
 
+@pytest.mark.slow
 async def test_time_stamps_centuries_apart_are_wrong_and_filled_with_nothing(
     tmp_path: Path, prep: ChildProcess
 ) -> None:
@@ -145,6 +146,7 @@ async def test_a_cover_is_never_decoded(tmp_path: Path, prep: ChildProcess) -> N
     assert (prep.usage.peak_rss_bytes or 0) < 200 * MIB
 
 
+@pytest.mark.slow
 async def test_ten_thousand_empty_chunks_are_passed(tmp_path: Path, prep: ChildProcess) -> None:
     source = audio_bombs.empty_chunks(tmp_path / "a.wav", 160_000)
     assert (await decode(prep, source)).duration_s == pytest.approx(2.0, abs=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -106,6 +107,13 @@ def test_nothing_that_was_written_acts_on_the_terminal(view: str, text: str) -> 
 @pytest.mark.parametrize("view", ["list", "speakers list", "speakers history"])
 def test_a_name_cannot_begin_a_row_of_its_own(view: str, text: str) -> None:
     assert len(shown(VIEWS[view](text)).splitlines()) == 2
+
+
+@pytest.mark.parametrize("seconds", [math.inf, -math.inf, math.nan, 1e300, -5.0])
+def test_a_length_that_somebody_wrote_into_the_table_is_shown(seconds: float) -> None:
+    """A column of double precision also holds `Infinity`."""
+    row = meeting("x").model_copy(update={"duration_s": seconds})
+    assert shown(views.meetings_table([row]))
 
 
 @pytest.mark.parametrize("text", ["[red]urgent[/red] [/]", ":smile:", "[link=https://evil.example]click[/link]"])
