@@ -43,7 +43,7 @@ IN_TURN: dict[str, list[Fault]] = {
 }
 """What the tries of one call meet, three by three: both stores give up after as many."""
 
-LOST = {"claim", "heartbeat", "complete", "fail", "release", "enqueue", "merge_speakers"}
+LOST = {"claim", "complete", "fail", "forget_speaker"}
 """Those whose lost answers are tried in each run: to be done twice would hurt."""
 
 PATIENT = {"complete"}

@@ -20,6 +20,7 @@ from worker.voiceprints import THRESHOLDS
 pytestmark = pytest.mark.crash
 
 BY_EACH_WAY = pytest.mark.parametrize("transport", ["postgres", "supabase"])
+ON_POSTGRES = pytest.mark.parametrize("transport", ["postgres", pytest.param("supabase", marks=pytest.mark.slow)])
 SPOILED: list[Fault] = [LostAnswer(), Reset(), Reset(is_executed=True), Truncated(), Answered(502), Answered(503)]
 
 COMPARABLE = {
@@ -51,7 +52,7 @@ async def leave(lab: LineLab, worker: WorkerProcess) -> None:
 
 
 @pytest.mark.proves("claim or complete response lost")
-@BY_EACH_WAY
+@ON_POSTGRES
 async def test_lost_answers_to_claim_and_complete_cost_no_attempt(lab: LineLab) -> None:
     """The same job and token; the result is there already, though a heartbeat meanwhile called the meeting lost."""
     lab.execute("update pc_worker.settings set heartbeat_s = 0.2")
@@ -151,7 +152,7 @@ async def test_a_failure_is_counted_once_and_the_next_attempt_goes_on(lab: LineL
         lab.execute("update pc_worker.jobs set run_at = now()")
         worker.wait_for("StageFinished", meeting_id=str(meeting_id), stage="decode", reused=True)
         worker.wait_for("MeetingCompleted", meeting_id=str(meeting_id))
-        assert lab.attempts(meeting_id) == [("w1", "failed"), ("w1", "completed")], fault
+        assert lab.attempts(meeting_id) == [("w1", "failure"), ("w1", "completed")], fault
     await leave(lab, worker)
     lab.assert_sound()
 
@@ -180,10 +181,10 @@ async def test_a_worker_registers_through_each_fault(lab: LineLab) -> None:
     for fault in faults_of(lab):
         meeting_id = await left_behind(lab)
         lab.proxy.arm(fault, "worker_register_v", times=NUM_TRIES)
-        worker = lab.worker("w1", once=True)
+        worker = lab.worker("w1")
         worker.wait_for("StoreUnavailable", call="register")
         worker.wait_for("MeetingCompleted")
-        assert await asyncio.to_thread(worker.wait) == 0, worker.errors
+        await leave(lab, worker)
         await lab.assert_done_once(meeting_id)
         assert len(lab.attempts(meeting_id)) == 2, fault
 
