@@ -262,6 +262,7 @@ async def test_a_row_that_was_inserted_and_edited_in_one_transaction(postgres: P
     assert await postgres.try_claim(w1) is None
 
 
+@pytest.mark.slow
 async def test_many_deletes_and_results_at_once_damage_nothing(postgres: PostgresWorld) -> None:
     """Both change the owner's people: one may have to be repeated, and afterwards everything agrees."""
     w1 = await postgres.worker()

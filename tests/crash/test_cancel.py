@@ -78,15 +78,11 @@ def pid_in(file: Path) -> int:
 
 # --- while a child computes ------------------------------------------------------------------------------------------
 
-SLOW = pytest.mark.slow
-
 
 @pytest.mark.proves("cancelled or deleted by a user")
-@pytest.mark.parametrize(
-    "stage",
-    ["transcribe", *(pytest.param(stage, marks=SLOW) for stage in ("decode", "align", "diarize", "summarize"))],
-)
-@pytest.mark.parametrize("end", [by_hand, pytest.param(by_deletion, marks=SLOW)], ids=lambda end: end.__name__)
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["decode", "transcribe", "align", "diarize", "summarize"])
+@ENDS
 async def test_what_computes_is_ended_and_its_folder_removed(lab: Lab, stage: str, end: End) -> None:
     """The process, and what that had started, are gone when the worker says that it dropped the meeting."""
     lab.execute(SHORT)

@@ -40,7 +40,9 @@ def codes(workshop: Workshop, meeting_id: UUID) -> list[tuple[str | None, str | 
     return [(one.outcome, one.code, one.stage) for one in past]
 
 
-@pytest.mark.parametrize("stage", ["decode", "transcribe", "align"])
+@pytest.mark.parametrize(
+    "stage", ["transcribe", *(pytest.param(s, marks=pytest.mark.slow) for s in ("decode", "align"))]
+)
 async def test_a_stage_without_end_fails_the_meeting_after_three_attempts(workshop: Workshop, stage: str) -> None:
     """Each has its code and its stage in the history."""
     meeting_id = await workshop.enqueue(hotwords=None, **{stage: FOR_EVER})
