@@ -11,7 +11,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -36,13 +36,15 @@ def bounded_memory(num_bytes: int = MAX_MEMORY_BYTES) -> Iterator[None]:
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limits = [data_bytes() + num_bytes, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
-    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    with suppress(OSError, ValueError):  # a hardened container may forbid it; then there is only the killer's bound
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
     try:
         yield
     except MemoryError as error:
         raise too_much_memory() from error
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def data_bytes() -> int:
