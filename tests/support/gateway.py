@@ -40,14 +40,21 @@ class Gateway:
 
     def __enter__(self) -> Gateway:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self.mend()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def cut(self) -> None:
+        """Nobody is let in, and all connections end; until `mend`."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+
+    def mend(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
 
     async def _start(self) -> None:
         self._client = aiohttp.ClientSession(
