@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +15,7 @@ from tests.crash.conftest import Lab
 from tests.support.queue_values import worker_info
 from tests.support.shell import Shell
 from tests.support.worker_process import WorkerProcess, environment_in, url_of
-from worker.models import MeetingStatus, WorkerState
+from worker.models import MeetingStatus, WorkerInfo, WorkerState
 
 pytestmark = pytest.mark.crash
 
@@ -103,10 +106,7 @@ async def test_with_once_a_taken_gpu_is_an_error_with_its_sentence(lab: Lab) -> 
 
 
 async def test_a_worker_id_that_lives_on_another_pc_is_not_taken_from_it(lab: Lab) -> None:
-    """
-    The second says so, claims nothing and waits for a lease, in case the first was switched off for good. (That it ends
-    with 78 after that: test_cli, test_daemon.)
-    """
+    """The second says so, claims nothing and waits for a lease, in case the first was switched off for good."""
     far = worker_info(full_id(lab, "w"), host="pc-far")
     await lab.store.register(far)
     meeting_id = await lab.enqueue()
@@ -117,6 +117,51 @@ async def test_a_worker_id_that_lives_on_another_pc_is_not_taken_from_it(lab: La
     worker.signal(signal.SIGTERM)
     assert await asyncio.to_thread(worker.wait) == 0
     assert lab.attempts(meeting_id) == []
+
+
+@contextlib.asynccontextmanager
+async def living(lab: Lab, worker: WorkerInfo) -> AsyncIterator[None]:
+    """It is seen several times in a lease, as a worker is."""
+
+    async def beat() -> None:
+        while True:
+            await lab.store.heartbeat(worker.worker_id, worker.instance_id, [])
+            await asyncio.sleep(0.1)
+
+    beating = asyncio.create_task(beat())
+    yield
+    beating.cancel()
+    await asyncio.wait([beating])
+
+
+@pytest.mark.slow
+@pytest.mark.proves("same WORKER_ID twice")
+async def test_a_worker_whose_id_stays_taken_for_a_lease_ends_with_78(lab: Lab) -> None:
+    """And a service manager does not start it again; the other one has not noticed anything."""
+    lab.execute("update pc_worker.settings set lease_s = 3, heartbeat_s = 0.5")
+    far = worker_info("w-far", host="pc-far")
+    await lab.store.register(far)
+    async with living(lab, far):
+        pc = Shell(lab.folder, environment_in(lab.folder, url_of(lab.dsn), far.worker_id))
+        done = await asyncio.to_thread(pc, "run")
+    assert done.returncode == 78, done.stderr
+    assert "w-far is in use on the PC pc-far" in " ".join(done.stderr.split())
+    assert (await lab.store.heartbeat(far.worker_id, far.instance_id, [])).registered
+
+
+@pytest.mark.slow
+async def test_a_worker_id_is_taken_over_from_a_pc_that_was_switched_off(lab: Lab) -> None:
+    """The PC was replaced: its meeting comes back when its lease is over."""
+    lab.execute("update pc_worker.settings set lease_s = 3, heartbeat_s = 0.5, grace_s = 1")
+    far = worker_info(full_id(lab, "w"), host="pc-far")
+    meeting_id = await lab.enqueue()
+    await lab.store.register(far)
+    assert (await lab.store.claim(far.worker_id, far.instance_id, uuid4())).claim is not None
+    worker = lab.worker("w")
+    await asyncio.to_thread(worker.wait_for, "StoreUnavailable", code="worker_id_taken")
+    await asyncio.to_thread(worker.wait_for, "WorkerStarted")
+    await asyncio.to_thread(worker.wait_for, "MeetingCompleted", meeting_id=str(meeting_id))
+    assert [outcome for _, outcome in lab.attempts(meeting_id)] == ["reaped", "completed"]
 
 
 # --- out of service ----------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -82,6 +83,7 @@ async def test_an_empty_project_is_waited_for(
                 assert worker.is_running
 
 
+@pytest.mark.proves("schema older or newer than the worker")
 async def test_an_older_database_is_waited_for(empty_lab: Lab) -> None:
     """The PC was updated first: what the database lacks is named."""
     await asyncio.to_thread(migrate, empty_lab.dsn, migrations()[:-1])
@@ -93,6 +95,7 @@ async def test_an_older_database_is_waited_for(empty_lab: Lab) -> None:
     assert worker.is_running
 
 
+@pytest.mark.proves("schema older or newer than the worker")
 async def test_a_newer_database_is_waited_for(lab: Lab) -> None:
     """Another PC was updated first: what this worker does not know is named, and it claims nothing meanwhile."""
     lab.execute("insert into pc_worker.migrations (name, checksum) values ('9999_future', 'x')")
@@ -103,3 +106,74 @@ async def test_a_newer_database_is_waited_for(lab: Lab) -> None:
     assert await lab.status(meeting_id) == "pending"
     lab.execute("delete from pc_worker.migrations where name = '9999_future'")
     worker.wait_for("MeetingCompleted", meeting_id=str(meeting_id))
+
+
+# --- while it runs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_database_that_becomes_newer_is_worked_with_until_the_next_start(lab: Lab) -> None:
+    """What workers call stays as it was (a new behaviour has a new name), so nobody has to stop for a migration."""
+    go = lab.folder / "go"
+    before = await lab.enqueue(transcribe={"until": str(go)})
+    worker = lab.worker("w1")
+    worker.wait_for("StageStarted", stage="transcribe")
+    lab.execute("insert into pc_worker.migrations (name, checksum) values ('9999_future', 'x')")
+    lab.execute("alter table public.meetings add column later text; alter table pc_worker.jobs add column later text")
+    go.touch()
+    after = await lab.enqueue()
+    for _ in (before, after):
+        worker.wait_for("MeetingCompleted")
+    await lab.assert_done_once(before)
+    await lab.assert_done_once(after)
+    worker.kill()
+    again = lab.worker("w1")
+    assert "9999_future" in again.wait_for("StoreUnavailable", call="register", code="schema_mismatch")["message"]
+
+
+CALLED_ALL_THE_TIME = ("worker_heartbeat_v2", "worker_claim_v1")
+
+
+@pytest.mark.slow
+@pytest.mark.proves("schema older or newer than the worker")
+async def test_functions_that_are_gone_for_a_while_are_waited_for(lab: Lab) -> None:
+    """Somebody tidied up, or put an older backup in place: the work in progress goes on."""
+    lab.execute("update pc_worker.settings set heartbeat_s = 0.5")
+    go = lab.folder / "go"
+    meeting_id = await lab.enqueue(transcribe={"until": str(go)})
+    worker = lab.worker("w1")
+    worker.wait_for("StageStarted", stage="transcribe")
+    with gone(lab, *CALLED_ALL_THE_TIME, "worker_complete_v2"):
+        worker.wait_for("StoreUnavailable", call="heartbeat", code="schema_mismatch")
+        go.touch()
+        worker.wait_for("StoreUnavailable", call="complete", code="schema_mismatch")
+    worker.wait_for("MeetingCompleted", meeting_id=str(meeting_id))
+    await lab.assert_done_once(meeting_id)
+    assert lab.attempts(meeting_id) == [("w1", "completed")]
+
+
+@contextlib.contextmanager
+def gone(lab: Lab, *functions: str) -> Iterator[None]:
+    ours = "pronamespace = 'public'::regnamespace and proname"
+    for name in functions:
+        (signature,) = lab.rows(f"select oid::regprocedure::text from pg_proc where {ours} = '{name}'")[0]
+        lab.execute(f"alter function {signature} rename to {name}_gone")
+    yield
+    for name in functions:
+        (signature,) = lab.rows(f"select oid::regprocedure::text from pg_proc where {ours} = '{name}_gone'")[0]
+        lab.execute(f"alter function {signature} rename to {name}")
+
+
+@pytest.mark.slow
+async def test_a_database_that_has_forgotten_the_worker_gets_to_know_it_again(lab: Lab) -> None:
+    """An older backup was put in place; a meeting that it knows nothing of is dropped, without any error."""
+    lab.execute("update pc_worker.settings set heartbeat_s = 0.5")
+    meeting_id = await lab.enqueue(transcribe={"until": "/nonexistent"})
+    worker = lab.worker("w1", MAX_CONCURRENT_JOBS="1")
+    worker.wait_for("StageStarted", stage="transcribe")
+    lab.execute("delete from pc_worker.workers; delete from public.meetings")
+    assert worker.wait_for("MeetingDropped", meeting_id=str(meeting_id))["outcome"] == "gone"
+    later = await lab.enqueue()
+    worker.wait_for("MeetingCompleted", meeting_id=str(later))
+    await lab.assert_done_once(later)
+    assert len(lab.rows("select from pc_worker.workers")) == 1

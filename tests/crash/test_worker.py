@@ -182,6 +182,7 @@ async def test_a_recording_that_kills_engines_is_called_poison(lab: Lab) -> None
     assert await lab.status(harmless) is MeetingStatus.COMPLETED
 
 
+@pytest.mark.proves("same WORKER_ID twice")
 async def test_the_same_worker_id_twice_on_one_host_is_refused(lab: Lab) -> None:
     first = lab.worker("w1")
     first.wait_for("WorkerStarted")
@@ -225,6 +226,7 @@ async def test_four_workers_on_one_queue_complete_each_meeting_exactly_once(lab:
     assert lab.leftovers == []
 
 
+@pytest.mark.proves("database restarts, is down for hours")
 async def test_a_killed_embedded_database_comes_back_and_the_meeting_completes(tmp_path: Path) -> None:
     """The worker on its own Postgres: the server is killed while a meeting is transcribed."""
     with reachable_directory() as base:
