@@ -18,12 +18,12 @@ from worker.exceptions import (
     AudioEmptyError,
     AudioMissingError,
     AudioNotFiniteError,
-    AudioPreprocessingError,
     AudioSilentError,
     AudioTooBigError,
     AudioTooLongError,
     AudioTooShortError,
     AudioTruncatedError,
+    DiskFailedError,
     DiskFullError,
     NoAudioStreamError,
     NotAudioError,
@@ -216,7 +216,7 @@ def disk(number: int) -> Callable[..., None]:
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, AudioPreprocessingError)],
+    [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EIO, DiskFailedError)],
 )
 @pytest.mark.parametrize("function", ["write_all", "write_pcm"])
 def test_a_disk_that_fails(
