@@ -41,6 +41,7 @@ from worker.exceptions import (
     AudioDownloadError,
     AudioMissingError,
     AudioTooBigError,
+    DiskFailedError,
     DiskFullError,
     PCWorkerException,
     SupabaseAccessError,
@@ -112,6 +113,7 @@ PASSING: dict[str, list[Fault]] = {
 }
 
 
+@pytest.mark.proves("Storage 5xx, 429, or 400 with 544/503 in the body")
 @pytest.mark.parametrize("faults", PASSING.values(), ids=PASSING)
 async def test_what_passes_costs_nothing_but_time(downloads: Downloads, faults: list[Fault]) -> None:
     """The recording arrives whole, and progress never goes back."""
@@ -177,6 +179,7 @@ LASTING: dict[str, tuple[Fault, type[PCWorkerException]]] = {
 }
 
 
+@pytest.mark.proves("Storage 5xx, 429, or 400 with 544/503 in the body")
 @pytest.mark.parametrize(("fault", "expected"), LASTING.values(), ids=LASTING)
 async def test_what_does_not_pass_ends_the_attempt(
     downloads: Downloads, fault: Fault, expected: type[PCWorkerException]
@@ -227,6 +230,7 @@ async def test_a_server_that_sends_a_byte_now_and_then(downloads: Downloads) -> 
     assert downloads.left == [".source.part", ".source.part.json"]
 
 
+@pytest.mark.proves("audio missing, empty, truncated, wrong checksum, not audio, too long or too big")
 async def test_the_wrong_bytes_are_downloaded_a_second_time(downloads: Downloads) -> None:
     """Once in full, without the part that was wrong; then the recording itself is called damaged."""
     downloads.put(sha256="0" * 64)
@@ -275,7 +279,7 @@ async def test_a_disk_without_room_is_noticed_before_the_download(
     assert downloads.left == []
 
 
-@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EIO, AudioDownloadError)])
+@pytest.mark.parametrize(("number", "expected"), [(errno.ENOSPC, DiskFullError), (errno.EIO, DiskFailedError)])
 async def test_a_disk_that_fails(
     downloads: Downloads, monkeypatch: pytest.MonkeyPatch, number: int, expected: type[PCWorkerException]
 ) -> None:

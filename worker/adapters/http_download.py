@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from worker.adapters.download_part import BLOCK_BYTES, Identity, PartFile, on_disk
 from worker.adapters.download_source import Pace, Remote, Source, total_bytes_of
+from worker.adapters.retry_after import asked_of, at_least_as_asked
 from worker.adapters.storage_errors import Passing, mapped
 from worker.exceptions import (
     AudioChecksumError,
@@ -134,7 +135,10 @@ class _Download:
         return AsyncRetrying(
             retry=retry_if_exception_type(Passing),
             stop=stop_after_delay(self._pace.no_progress_s),
-            wait=wait_random_exponential(multiplier=self._pace.first_wait_s, max=self._pace.longest_wait_s),
+            wait=at_least_as_asked(
+                wait_random_exponential(multiplier=self._pace.first_wait_s, max=self._pace.longest_wait_s),
+                most_s=self._pace.longest_wait_s,
+            ),
             reraise=True,
         )
 
@@ -203,7 +207,10 @@ class _Download:
             return False
         if response.status not in (200, 206):
             async with asyncio.timeout(self._pace.stall_s):
-                raise await self._source.refusal(response)
+                problem = await self._source.refusal(response)
+            if isinstance(problem, Passing):
+                problem.ours.details.update(asked_of(response.headers))
+            raise problem
         found = Identity(remote.version, self._source.validator(response), total_bytes_of(response, offset))
         if response.status == 206 and not self._is_of(found):
             await self._restart(remote)

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from worker.adapters import store_wire as wire
+from worker.adapters.retry_after import at_least_as_asked
 from worker.adapters.store_functions import StoreFunctions
 from worker.adapters.supabase_errors import NOT_A_PROJECT, foreign_errors, mapped
 from worker.exceptions import ConfigurationError, SupabaseConnectionError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 NUM_TRIES = 3
 COMPLETE_TIMEOUT_S = 300.0
 """For one try of `complete`: a result of 25 MB passes at 1 Mbit/s, while the heartbeats go on."""
+LONGEST_ASKED_S = 5.0
+"""So long a try waits for a project that asks for it; whoever repeats the call waits longer by itself."""
 PAGE_ROWS = 1000
 """PostgREST's usual limit; it cuts longer lists without a word."""
 
@@ -119,7 +122,7 @@ class SupabaseStore(StoreFunctions):
         tries = AsyncRetrying(
             retry=retry_if_exception_type(SupabaseConnectionError),
             stop=stop_after_attempt(NUM_TRIES),
-            wait=wait_random_exponential(multiplier=0.2, max=2),
+            wait=at_least_as_asked(wait_random_exponential(multiplier=0.2, max=2), most_s=LONGEST_ASKED_S),
             reraise=True,
         )
         return await tries(self._once, query, is_answer, timeout_s or self._call_timeout_s)

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.postgres_errors import ACCESS_CLASSES, SCHEMA_STATES, TRANSIENT_CLASSES, TRANSIENT_STATES
+from worker.adapters.retry_after import asked_of
 from worker.exceptions import (
     ConfigurationError,
     PCWorkerException,
@@ -132,6 +133,7 @@ def of_answer(response: httpx.Response) -> PCWorkerException:
         return SchemaMismatchError(FUNCTION_MISSING, status=404)
     code, message, hint = (_text((body or {}).get(name)) for name in ("code", "message", "hint"))
     details = {"status": response.status_code, "answer_code": code, "cause": message or "no words"}
+    details |= asked_of(response.headers)
     return _judged(response.status_code, code, message, hint, details, is_json=body is not None)
 
 
