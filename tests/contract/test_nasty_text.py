@@ -15,6 +15,8 @@ from worker.adapters.store_wire import storable
 from worker.exceptions import FailureKind, SupabaseQueryError
 from worker.models import Failure, MeetingStatus, SummaryItem
 
+pytestmark = pytest.mark.parametrize("world", ["memory", "postgres", "supabase-worker"], indirect=True)
+
 
 def kept(text: str | None) -> str:
     """The memory twin keeps what a database cannot."""
