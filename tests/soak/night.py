@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -73,7 +73,6 @@ class Report:
     database_bytes: list[int]
     took_s: float
     drain_s: float
-    thread_errors: list[str] = field(default_factory=list)
 
 
 class Night:
@@ -136,6 +135,9 @@ class Night:
         self._closing.callback(self._join)
         self._closing.callback(self._is_user_done.set)
         self._closing.callback(self._stopping.set)
+        self._closing.callback(
+            signal.signal, signal.SIGINT, signal.SIG_IGN
+        )  # who interrupts twice leaves no fleet behind
         self._tormenting = self._thread("faults", lambda: self._faults.run(self._stopping))
         self._using = self._thread("user", lambda: self._user.run(self._is_user_done))
         self._watching = self._thread("watch", lambda: self._watch.run(self._stopping))
@@ -187,7 +189,11 @@ class Night:
             faults=self._faults.done,
             missed_faults=self._faults.missed,
             told=told,
-            complaints=[*(complaint for pc in self._pcs for complaint in pc.complaints), *self._server.complaints],
+            complaints=[
+                *(complaint for pc in self._pcs for complaint in pc.complaints),
+                *self._server.complaints,
+                *self.errors,
+            ],
             broken=self._watch.broken,
             num_looks=self._watch.num_looks,
             num_poisoned=user.num_poisoned,
@@ -196,7 +202,6 @@ class Night:
             database_bytes=self._watch.database_bytes,
             took_s=took_s,
             drain_s=drain_s,
-            thread_errors=self.errors,
         )
 
     def _progress(self) -> str:
