@@ -88,9 +88,9 @@ async def test_whatever_people_do_to_the_table_every_meeting_can_still_be_done(l
         await asyncio.to_thread(editor.edit)
         lab.assert_sound()
         await asyncio.sleep(random.uniform(0, 0.1))  # people take their time; nothing is waited for
-    assert len(editor.refusals) > 5
+    assert len(editor.refusals) > 20
     assert all(refusal.endswith(".") for refusal in editor.refusals), "each is a sentence"
-    assert editor.num_done > 50
+    assert editor.num_done > 20
     assert all(worker.is_running for worker in workers), [worker.errors for worker in workers]
     await do_all_that_is_left(lab)
     for meeting_id in meetings:
