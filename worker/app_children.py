@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,14 @@ _FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class ChildObjects:
-    """What runs in the children, by dotted path; tests bring scripted ones."""
+    """
+    What runs in the children, by dotted path, and where they are bounded otherwise than is usual; tests bring scripted
+    ones, and short patience.
+
+    Attributes:
+        stall_s: for how long a stage may be silent, where it differs from `stages_children.STALL_S`.
+        max_rss_bytes: the watermark of every child, if it is not that of its kind.
+    """
 
     decoder: ObjectSpec
     transcriber: ObjectSpec
@@ -65,6 +72,8 @@ class ChildObjects:
     describer: ObjectSpec
     summarizer: ObjectSpec
     scorer: ObjectSpec
+    stall_s: Mapping[Stage, float] = field(default_factory=dict)
+    max_rss_bytes: int | None = None
 
 
 def child_objects(settings: Settings, gpu: GpuFacts | None = None) -> ChildObjects:
@@ -231,14 +240,14 @@ def build_stages(
     vram_of = share.of if share else None
     memory = RungMemory(settings.model_cache_dir.absolute())
 
-    def light(name: str, **objects: ObjectSpec) -> ChildProcess:
+    def light(name: str, **own: ObjectSpec) -> ChildProcess:
         return ChildProcess(
             name=name,
-            objects=objects,
+            objects=own,
             environment=environment,
             stall_s=300.0,
             max_calls=200,
-            max_rss_bytes=PREP_WATERMARK_BYTES,
+            max_rss_bytes=objects.max_rss_bytes or PREP_WATERMARK_BYTES,
         )
 
     # whoever waits for an endpoint must not keep the next recording from being decoded
@@ -256,14 +265,16 @@ def build_stages(
             environment=environment,
             stall_s=600.0,
             max_calls=600,
-            max_rss_bytes=ram_bytes() // 2,
+            max_rss_bytes=objects.max_rss_bytes or ram_bytes() // 2,
             is_swollen=VramWatermark(vram_of).is_swollen if vram_of else None,
             vram_of=vram_of,
             ended=lambda pid, by_itself: memory.died(pid) if by_itself else memory.ended(pid),
         )
         for number in range(num_engines(settings))
     ]
-    return ChildStages(prep=prep, engines=engines, settings=_settings_key(objects), summary=summary)
+    return ChildStages(
+        prep=prep, engines=engines, settings=_settings_key(objects), summary=summary, stall_s=objects.stall_s
+    )
 
 
 def _settings_key(objects: ChildObjects) -> dict[str, str]:

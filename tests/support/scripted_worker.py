@@ -1,13 +1,14 @@
 """
 A real worker process whose engines follow scripts: `python -m tests.support.scripted_worker [--once] [--real-audio |
 --real-engines] [--gpu=UUID] [--signal-at=SIGNAL@EVENT[:STAGE]] [--summarize=SCRIPT]
-[--sweep-every=SECONDS]`.
+[--sweep-every=SECONDS] [--stall=SECONDS] [--watermark=BYTES]`.
 
 With --real-audio recordings are decoded for real, and only the engines are scripted. With --real-engines nothing is: it
 is a production worker that tells its events. With --gpu the PC seems to have that GPU, and this worker to work on it.
 Where SUMMARY_LLM_URL is set, summaries are never scripted; else all of them follow the script of --summarize (JSON): a
 recording does not reach the summarizer. With --signal-at, say SIGKILL@StageFinished:decode, it sends itself that signal
-the first time it tells that event: at that very moment, not when somebody has read of it.
+the first time it tells that event: at that very moment, not when somebody has read of it. A child may be silent for
+--stall, and grow to --watermark.
 
 Settings come from the environment as in production; each event goes to stdout as one JSON object per line, so that a
 test can act on what the worker is really doing.
@@ -26,7 +27,7 @@ from worker import app
 from worker.adapters.child_channel import ObjectSpec
 from worker.app_children import ChildObjects, child_objects, writes_by_model
 from worker.config import Need, load_settings
-from worker.models import GpuFacts
+from worker.models import GpuFacts, Stage
 from worker.observe.event_log import EventLog
 from worker.observe.logs import configure_logging
 from worker.ports import Observer
@@ -74,6 +75,14 @@ def told_of(flag: str) -> list[str]:
     return [argument.removeprefix(f"{flag}=") for argument in sys.argv if argument.startswith(f"{flag}=")]
 
 
+def bounded(objects: ChildObjects) -> ChildObjects:
+    for seconds in told_of("--stall"):
+        objects = dataclasses.replace(objects, stall_s=dict.fromkeys(Stage, float(seconds)))
+    for num_bytes in told_of("--watermark"):
+        objects = dataclasses.replace(objects, max_rss_bytes=int(num_bytes))
+    return objects
+
+
 def fake_gpu() -> GpuFacts | None:
     uuids = told_of("--gpu")
     return GpuFacts(name="NVIDIA Fake", uuid=uuids[0], driver="570.1", vram_bytes=2**34) if uuids else None
@@ -95,6 +104,8 @@ def main() -> None:
         elif objects and (scripts := told_of("--summarize")):
             summarizer = objects.summarizer.model_copy(update={"kwargs": json.loads(scripts[0])})
             objects = dataclasses.replace(objects, summarizer=summarizer)
+        if objects:
+            objects = bounded(objects)
         observers: list[Observer] = [tell, EventLog(), *map(SignalAt, told_of("--signal-at"))]
         asyncio.run(
             app.run_worker(

@@ -67,6 +67,7 @@ class Script(Value):
     kill_signal: int | None = None  # this process ends itself
     exit_status: int | None = None  # likewise, with os._exit
     hang: bool = False  # silently, for ever
+    spin: bool = False  # likewise, in a loop that lets nobody else have the interpreter
     raise_code: str | None = None  # an error of our tree
     raise_message: str | None = None
     raise_foreign: str | None = None  # a builtin exception: "MemoryError", "ZeroDivisionError"
@@ -125,6 +126,8 @@ def end_badly(script: Script) -> None:
     die(script)
     while script.hang:
         time.sleep(60.0)
+    while script.spin:
+        pass
     complain(script)
 
 
