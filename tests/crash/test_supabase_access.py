@@ -186,6 +186,7 @@ def test_the_doctor_names_a_key_of_another_project(project: Project, key: str, w
     assert key not in str(found)
 
 
+@pytest.mark.proves("the key or token is refused")
 def test_a_worker_that_is_locked_out_stays_up_says_so_and_goes_on_when_it_is_let_in(
     project: Project, minted: dict[str, str]
 ) -> None:

@@ -97,6 +97,7 @@ async def test_a_silent_meeting_completes_with_a_warning(workshop: Workshop) -> 
     assert [warning.code for warning in found.meeting.warnings] == ["no_speech"]
 
 
+@pytest.mark.proves("audio missing, empty, truncated, wrong checksum, not audio, too long or too big")
 async def test_bad_input_fails_with_its_code_and_its_sentence(workshop: Workshop) -> None:
     meeting_id = await workshop.enqueue(decode={"raise_code": "audio_empty"})
     assert await workshop.worker().run(once=True) == 0

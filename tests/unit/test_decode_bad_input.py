@@ -93,6 +93,7 @@ def test_empty_file(tmp_path: Path) -> None:
     ],
     ids=["text", "one byte", "zeros", "pdf", "png", "hls", "concat", "dash"],
 )
+@pytest.mark.proves("audio missing, empty, truncated, wrong checksum, not audio, too long or too big")
 def test_other_things_with_the_name_of_a_recording(tmp_path: Path, data: bytes) -> None:
     """Playlists are among them: they would make us open whatever file or address they name."""
     audio_files.write_sound(tmp_path / "other.wav", SPEECH)
