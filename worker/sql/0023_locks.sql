@@ -26,6 +26,11 @@ begin
         perform 1 from public.meetings where id = p_meeting_id for no key update skip locked;
         is_held := found;
     end if;
+    -- who deletes the meeting wants its job next, and a job that is updated twice in one call has its foreign key checked
+    perform 1 from public.meetings where id = p_meeting_id for key share skip locked;
+    if not found then
+        return 'ok';
+    end if;
     select * into job from pc_worker.jobs where meeting_id = p_meeting_id for no key update skip locked;
     if not found then
         return 'ok';
