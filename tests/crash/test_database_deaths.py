@@ -10,6 +10,7 @@ import pytest
 from tests.crash.conftest import Lab
 from tests.support.mortal_postgres import AFTER, BEFORE, CallGates, Death, MortalPostgres
 from tests.support.scripted_llm import ScriptedLlm, honest, thinks
+from tests.support.worker_process import WorkerProcess
 from worker.models import MeetingStatus
 from worker.voiceprints import THRESHOLDS
 
@@ -34,6 +35,8 @@ VOICES = [
 ]
 """Such as are compared with those of people who are known, so that the database is asked for these."""
 
+SOME = [(Death.SERVER, AFTER), (Death.BACKEND, BEFORE), (Death.CONNECTION, AFTER)]
+
 
 class Calls:
     """The calls of a worker, and what kills them."""
@@ -46,9 +49,12 @@ class Calls:
         for function in functions:
             self._gates.close(function, self._moment)
 
-    async def kill(self, function: str) -> None:
-        """Wait for the held call, kill it, and let the next one pass."""
-        backend = await self._gates.caught(function)
+    async def kill(self, function: str, worker: WorkerProcess) -> None:
+        """Wait for the worker's held call, kill it, and let the next one pass."""
+        try:
+            backend = await self._gates.caught(function)
+        except TimeoutError:
+            raise AssertionError(f"no call of {function}: {worker.seen[-5:]} {worker.errors}") from None
         await asyncio.to_thread(self._server.die, self._death, backend)
         self._gates.open(function)
 
@@ -66,14 +72,14 @@ async def test_each_call_of_a_meeting_is_killed_once_and_the_meeting_completes_o
     with ScriptedLlm(thinks(honest)) as llm:
         worker = lab.worker("w1", SUMMARY_LLM_URL=llm.url, SUMMARY_LLM_MODEL="llama")
         for function in AT_THE_START:
-            await calls.kill(function)
+            await calls.kill(function, worker)
         worker.wait_for("StageStarted", stage="transcribe")
         calls.hold(WHILE_IT_COMPUTES)
-        await calls.kill(WHILE_IT_COMPUTES)
+        await calls.kill(WHILE_IT_COMPUTES, worker)
         calls.hold(*AT_THE_END)
         go.touch()
         for function in AT_THE_END:
-            await calls.kill(function)
+            await calls.kill(function, worker)
         worker.wait_for("MeetingCompleted", outcome="completed")
     await lab.assert_done_once(meeting_id)
     assert lab.attempts(meeting_id) == [("w1", "completed")]
@@ -81,8 +87,7 @@ async def test_each_call_of_a_meeting_is_killed_once_and_the_meeting_completes_o
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [BEFORE, AFTER])
-@pytest.mark.parametrize("death", list(Death))
+@pytest.mark.parametrize(("death", "moment"), SOME)
 async def test_a_failure_whose_report_is_killed_is_counted_once(
     mortal_lab: Lab, mortal_server: MortalPostgres, death: Death, moment: str
 ) -> None:
@@ -92,7 +97,7 @@ async def test_a_failure_whose_report_is_killed_is_counted_once(
     meeting_id = await lab.enqueue(transcribe=script)
     calls.hold("worker_fail_v1")
     worker = lab.worker("w1")
-    await calls.kill("worker_fail_v1")
+    await calls.kill("worker_fail_v1", worker)
     worker.wait_for("MeetingFailed", outcome="retrying")
     assert lab.rows("select num_failures, num_crashes, num_attempts from pc_worker.jobs") == [(1, 0, 1)]
     lab.execute("update pc_worker.jobs set run_at = now()")
@@ -102,8 +107,7 @@ async def test_a_failure_whose_report_is_killed_is_counted_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", [BEFORE, AFTER])
-@pytest.mark.parametrize("death", list(Death))
+@pytest.mark.parametrize(("death", "moment"), SOME)
 async def test_a_meeting_whose_return_is_killed_is_done_by_the_next(
     mortal_lab: Lab, mortal_server: MortalPostgres, death: Death, moment: str
 ) -> None:
@@ -115,7 +119,7 @@ async def test_a_meeting_whose_return_is_killed_is_done_by_the_next(
     worker = lab.worker("w1", SHUTDOWN_GRACE_SECONDS="0.1")
     worker.wait_for("StageStarted", stage="transcribe")
     worker.signal(signal.SIGTERM)
-    await calls.kill("worker_release_v1")
+    await calls.kill("worker_release_v1", worker)
     assert worker.wait() == 0, worker.errors
     lab.assert_sound()
     is_given_back = await lab.status(meeting_id) is MeetingStatus.PENDING

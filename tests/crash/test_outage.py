@@ -28,7 +28,7 @@ STAGES = ("decode", "transcribe", "align", "diarize", "summarize")
 async def test_a_restart_in_every_stage_costs_nothing(mortal_lab: Lab, mortal_server: MortalPostgres, how: str) -> None:
     lab = mortal_lab
     gates = {stage: lab.folder / stage for stage in STAGES}
-    meeting_id = await lab.enqueue(**{stage: {"until": str(gate)} for stage, gate in gates.items()})
+    meeting_id = await lab.enqueue("in every stage", **{stage: {"until": str(gate)} for stage, gate in gates.items()})
     worker = lab.worker("w1")
     for stage, gate in gates.items():
         worker.wait_for("StageStarted", stage=stage)

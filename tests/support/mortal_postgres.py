@@ -149,6 +149,7 @@ class CallGates:
         query = f"""
             select pid from pg_locks where locktype = 'advisory' and classid = 4711 and granted
                and objid::bigint = abs(hashtext('{function}'))
+               and database = (select oid from pg_database where datname = current_database())
         """
         async with asyncio.timeout(PATIENCE_S):
             while True:
