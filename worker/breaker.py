@@ -19,7 +19,11 @@ from worker.troubles import Troubles
 CODE = BreakerOpenError.code
 
 OPENS_AFTER = 5
-"""So many failed attempts in a row. No recording does that alone: three failures or two crashes, and it is given up."""
+"""So many failed attempts in a row."""
+
+NUM_WITNESSES = 3
+"""Of so many meetings at least: on a quiet day two bad recordings alone fail five times before both are given up. What
+no recording can cause, such as a model that cannot be loaded, counts each time."""
 
 FIRST_PAUSE_S = 600.0
 LONGEST_PAUSE_S = 3600.0
@@ -32,10 +36,18 @@ def is_blamed_on_pc(code: str) -> bool:
     of network, database or storage hits all PCs, and a full disk has its own gate. A model that cannot be loaded and a
     disk that fails are.
     """
-    error = next((cls for cls in all_errors() if cls.code == code), PCWorkerException)
+    error = _error_of(code)
     if error.counts_as is FailureKind.INFRASTRUCTURE:
         return issubclass(error, EngineError | DiskFailedError)
+    return _may_be_the_recording(error)
+
+
+def _may_be_the_recording(error: type[PCWorkerException]) -> bool:
     return error.counts_as in (FailureKind.FAILURE, FailureKind.CRASH)
+
+
+def _error_of(code: str) -> type[PCWorkerException]:
+    return next((cls for cls in all_errors() if cls.code == code), PCWorkerException)
 
 
 class Breaker:
@@ -47,6 +59,7 @@ class Breaker:
     def __init__(self, troubles: Troubles, clock: Clock, *, opens_after: int = OPENS_AFTER) -> None:
         self._troubles, self._clock = troubles, clock
         self._codes: deque[str] = deque(maxlen=opens_after)
+        self._witnesses: set[object] = set()
         self._trouble: Trouble | None = None
         self._pause_s = FIRST_PAUSE_S
         self._closed_until = 0.0
@@ -88,7 +101,8 @@ class Breaker:
     def _count(self, meeting_id: UUID, code: str) -> None:
         self._codes.append(code)
         if self._trouble is None:
-            if len(self._codes) == self._codes.maxlen:
+            self._witnesses.add(meeting_id if _may_be_the_recording(_error_of(code)) else object())
+            if len(self._codes) == self._codes.maxlen and len(self._witnesses) >= NUM_WITNESSES:
                 self._open()
         elif meeting_id == self._tried:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -102,6 +116,7 @@ class Breaker:
 
     def _close(self) -> None:
         self._codes.clear()
+        self._witnesses.clear()
         self._trouble, self._tried, self._is_offered = None, None, False
         self._pause_s = FIRST_PAUSE_S
         self._troubles.end(CODE)

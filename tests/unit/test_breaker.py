@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
 
 import pytest
 
 from tests.support.queue_worlds import TurnedClock
+from tests.unit.conftest import Workshop
 from worker import events
 from worker.breaker import CODE, FIRST_PAUSE_S, LONGEST_PAUSE_S, OPENS_AFTER, Breaker, is_blamed_on_pc
 from worker.exceptions import all_errors, from_code
-from worker.models import Stage
+from worker.models import Stage, Trouble
 from worker.troubles import Troubles
 
 MODEL, CRASH, FOREIGN = "model_unavailable", "engine_crashed", "internal_error"
@@ -24,10 +27,16 @@ class Pc:
     def __init__(self) -> None:
         self.clock = TurnedClock()
         self.told: list[object] = []
+        self.num_asked = 0
         self.breaker = Breaker(Troubles(self.note), self.clock)
 
     def note(self, event: object) -> None:
         self.told.append(event)
+
+    def trouble(self) -> Trouble | None:
+        """As a gate: the breaker, and how often it was asked."""
+        self.num_asked += 1
+        return self.breaker.trouble()
 
     @property
     def is_open(self) -> bool:
@@ -91,6 +100,24 @@ def test_one_completed_meeting_in_between_keeps_it_closed(pc: Pc) -> None:
         pc.complete()
     assert not pc.is_open
     assert pc.told == []
+
+
+def test_two_bad_recordings_are_not_the_pcs_fault_and_a_third_one_is(pc: Pc) -> None:
+    first, second = pc.claim(), pc.claim()
+    for _ in range(3):  # a quiet day: nothing else is there, and after three failures each is given up
+        pc.fail(FOREIGN, first)
+        pc.fail(FOREIGN, second)
+    assert not pc.is_open
+    pc.fail(CRASH)
+    assert pc.is_open
+
+
+def test_one_meeting_is_enough_where_no_recording_can_be_at_fault(pc: Pc) -> None:
+    """In a small lab it may be the only one for days, and somebody should hear that its model is missing."""
+    waiting = pc.claim()
+    for _ in range(OPENS_AFTER):
+        pc.fail(MODEL, waiting)
+    assert pc.is_open
 
 
 def test_the_sentence_names_the_most_frequent_code_and_what_to_do(pc: Pc) -> None:
@@ -215,3 +242,28 @@ def test_whatever_happens_it_is_open_after_a_row_of_failures_and_tries_one_meeti
     kinds = [type(event) for event in pc.told]
     assert kinds == ([events.TroubleBegan, events.TroubleEnded] * len(kinds))[: len(kinds)]
     assert len(kinds) % 2 == (row >= OPENS_AFTER)
+
+
+async def test_a_worker_with_room_for_two_tries_exactly_one_after_the_pause(workshop: Workshop, pc: Pc) -> None:
+    """The others wait in the queue until that one has told; then they all go through."""
+    until = {"until": str(workshop.folder / "go")}
+    workshop.observers.append(pc.breaker)
+    pc.break_down()
+    meetings = [await workshop.enqueue(transcribe=until) for _ in range(4)]
+    for job in workshop.store.queue.jobs.values():
+        job.run_at -= 120.0  # so long that a worker claims ahead
+    worker = workshop.worker(gates=[pc], max_jobs=2)
+    running = asyncio.create_task(worker.run())
+    await workshop.wait_for(events.WorkerStarted)
+    pc.clock.at_s += FIRST_PAUSE_S
+    await workshop.wait_for(events.StageStarted, stage=Stage.TRANSCRIBE)
+    pc.num_asked = 0
+    while pc.num_asked < 10:
+        await asyncio.sleep(0)
+    assert [type(event) for event in workshop.seen].count(events.MeetingClaimed) == 1
+
+    Path(until["until"]).touch()
+    for meeting_id in meetings:
+        await workshop.wait_for(events.MeetingCompleted, meeting_id=meeting_id)
+    worker.request_stop()
+    await running
