@@ -79,7 +79,7 @@ async def meddle(world: PostgresWorld, random: Random, *, in_bulk: bool) -> None
     Only one of them edits many rows in one statement: two such statements lock rows in whatever order they find them,
     and can deadlock on each other in any database.
     """
-    acts = ["cancel", "retry", "retry", "pending", "cancelled", "text", "delete", "time"] + ["bulk"] * in_bulk
+    acts = ["cancel", "retry", "anew", "pending", "cancelled", "text", "delete", "time"] + ["bulk"] * in_bulk
     store = world.another_store()
     for _ in range(NUM_STEPS):
         seen = await store.meetings()
@@ -100,6 +100,8 @@ async def one_act(world: PostgresWorld, store: Store, act: str, meeting_id: UUID
         await store.cancel(meeting_id)
     elif act == "retry":
         await store.retry(meeting_id, replace_edits=True)
+    elif act == "anew":
+        await store.retry(meeting_id, replace_edits=True, from_stage=Stage.DIARIZE)
     elif act in ("pending", "cancelled"):
         await asyncio.to_thread(world.edit_status, meeting_id, MeetingStatus(act))
     elif act == "text":
