@@ -41,6 +41,22 @@ async def test_a_row_that_somebody_has_open_for_long_does_not_cost_its_lease(pos
     assert [attempt.outcome for attempt in postgres.attempts(claim.meeting.id)] == ["completed"]
 
 
+async def test_a_heartbeat_does_not_wait_for_who_is_about_to_delete_its_meeting(postgres: PostgresWorld) -> None:
+    """
+    The deletion has the meeting and wants the job next. Two beats of one job in a call are a rare thing; but then the
+    second one has the job's foreign key checked.
+    """
+    w1 = await postgres.worker()
+    meeting_id = await postgres.enqueue()
+    claim = await postgres.claim(w1)
+    beat = Beat(meeting_id=meeting_id, token=claim.token, stage=Stage.ALIGN, progress=0.5)
+    with psycopg.connect(postgres.dsn) as person:
+        person.execute("select from public.meetings where id = %s for update", [meeting_id])
+        async with asyncio.timeout(20):
+            answer = await postgres.store.heartbeat(w1.worker_id, w1.instance_id, [beat, beat])
+    assert [job.outcome for job in answer.jobs] == ["ok", "ok"]
+
+
 async def test_a_lease_that_ran_out_is_revived_by_the_first_beat_that_finds_its_meeting_free(
     postgres: PostgresWorld,
 ) -> None:
