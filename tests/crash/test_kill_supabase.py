@@ -41,7 +41,6 @@ async def assert_done_once(fleet: Fleet, worker: WorkerProcess, *history: str) -
 
 
 @pytest.mark.parametrize("moment", ["MeetingClaimed", "StageFinished:fetch", "StageStarted:commit"])
-@pytest.mark.proves("worker killed (SIGKILL) at any stage")
 async def test_a_killed_lab_pc_takes_its_meeting_up_again(fleet: Fleet, moment: str) -> None:
     enqueued(fleet)
     killed = fleet.worker("pc", f"--signal-at=SIGKILL@{moment}")
