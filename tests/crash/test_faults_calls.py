@@ -82,6 +82,7 @@ async def test_a_claim_under_each_fault(lab: LineLab) -> None:
     worker.wait_for("WorkerStarted")
     for fault in faults_of(lab):
         armed = lab.proxy.arm(fault, "worker_claim_v1", times=None)
+        armed.wait_until_met()  # no claim is on its way that met nothing
         done.append(await lab.enqueue())
         if fault.is_executed:
             await lab.until(f"select from pc_worker.job_attempts where meeting_id = '{done[-1]}'")

@@ -38,6 +38,7 @@ class Armed:
 
     def __init__(self, fault: Fault, pattern: str, *, after: int, times: int | None) -> None:
         self.fault = fault
+        self._lock = threading.Lock()
         self._pattern = re.compile(pattern.encode())
         self._num_passed, self._num_left = after, times
         self._met = threading.Semaphore(0)
@@ -45,14 +46,15 @@ class Armed:
 
     def takes(self, chunk: bytes) -> bool:
         """Whether this is the beginning of a request that it waits for. Counts."""
-        if self._num_left == 0 or not self._pattern.search(chunk):
-            return False
-        if self._num_passed:
-            self._num_passed -= 1
-            return False
-        if self._num_left is not None:
-            self._num_left -= 1
-        self.num_met += 1
+        with self._lock:
+            if self._num_left == 0 or not self._pattern.search(chunk):
+                return False
+            if self._num_passed:
+                self._num_passed -= 1
+                return False
+            if self._num_left is not None:
+                self._num_left -= 1
+            self.num_met += 1
         self._met.release()
         return True
 
@@ -61,7 +63,8 @@ class Armed:
         assert self._met.acquire(timeout=patience_s), f"no request met {self.fault}"
 
     def disarm(self) -> None:
-        self._num_left = 0
+        with self._lock:
+            self._num_left = 0
 
 
 class FaultProxy:
