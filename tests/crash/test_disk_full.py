@@ -48,6 +48,7 @@ async def test_no_meeting_is_begun_without_room_and_the_worker_goes_on_by_itself
 
 
 @pytest.mark.slow
+@pytest.mark.proves("disk full")
 @pytest.mark.parametrize("stage", ["fetch", "decode", "transcribe", "align", "diarize", "summarize", "commit"])
 async def test_a_disk_that_fills_up_in_a_stage_costs_no_attempt(lab: Lab, disk: SmallDisk, stage: str) -> None:
     meeting_id = await lab.enqueue()
