@@ -265,6 +265,8 @@ class PCWorker:
 
     def _start(self, claim: Claim) -> None:
         job = self._jobs[claim.token] = Job(claim)
+        if self._calls.stopping.is_set():
+            job.end("release")  # told to take no more while this claim was on its way
         task = asyncio.create_task(self._work(job), name=f"meeting {claim.meeting.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -32,9 +32,8 @@ DEATHS: dict[str, tuple[dict[str, Any], str]] = {
 ERRORS: dict[str, tuple[dict[str, Any], str]] = {
     "a foreign error": ({"raise_foreign": "ZeroDivisionError"}, "internal_error"),
     "no memory": ({"raise_foreign": "MemoryError"}, "out_of_memory"),
-    "SystemExit": ({"raise_foreign": "SystemExit"}, "internal_error"),
 }
-PATIENCE = "--stall=3"
+PATIENCE = "--stall=2"
 
 
 def cases(of: Mapping[str, tuple[dict[str, Any], str]]) -> list[object]:

@@ -152,9 +152,9 @@ async def test_sigterm_while_a_result_is_handed_over_at_the_start(lab: Lab) -> N
 
 
 @pytest.mark.slow
-async def test_sigterm_while_it_registers_and_while_it_starts(lab: Lab) -> None:
+async def test_sigterm_while_it_registers(lab: Lab) -> None:
+    await ended(lab.worker("w1", once=True))  # known, so that there is a row to wait for
     meeting_id = await lab.enqueue()
-    lab.worker("w1", once=True, flags=["--signal-at=SIGTERM@WorkerStarted"]).wait()
     async with held(lab.dsn, WORKERS) as lock:
         worker = lab.worker("w1")
         await lock.wait_for("worker_register_v1")
@@ -162,6 +162,34 @@ async def test_sigterm_while_it_registers_and_while_it_starts(lab: Lab) -> None:
     await ended(worker)
     assert await lab.status(meeting_id) is MeetingStatus.PENDING
     assert lab.attempts(meeting_id) == []
+
+
+@pytest.mark.slow
+@pytest.mark.proves("SIGTERM")
+async def test_a_meeting_that_is_claimed_a_moment_too_late_is_given_back_unbegun(lab: Lab) -> None:
+    """It may take hours, and another PC may be idle."""
+    worker = lab.worker("w1")
+    await asyncio.to_thread(worker.wait_for, "QueueSeen")
+    async with held(lab.dsn, WORKERS) as lock:
+        await lock.wait_for("worker_claim_v1")
+        worker.signal(signal.SIGTERM)
+        meeting_id = await lab.enqueue()
+        lab.execute("update pc_worker.jobs set run_at = now() - interval '1 hour'")  # due when the call was made
+    await ended(worker)
+    assert [told["event"] for told in worker.seen if told["event"].startswith(("Stage", "Meeting"))] == [
+        "MeetingClaimed",
+        "MeetingReleased",
+    ]
+    await assert_given_back(lab, meeting_id)
+
+
+@pytest.mark.slow
+async def test_sigterm_at_the_first_moment_begins_nothing(lab: Lab) -> None:
+    meeting_id = await lab.enqueue()
+    worker = lab.worker("w1", flags=["--signal-at=SIGTERM@WorkerStarted"])
+    await ended(worker)
+    assert await lab.status(meeting_id) is MeetingStatus.PENDING
+    assert {outcome for _, outcome in lab.attempts(meeting_id)} <= {"released"}
 
 
 @pytest.mark.slow
@@ -174,7 +202,6 @@ async def test_sigterm_while_there_is_nothing_to_do(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.proves("SIGTERM")
 async def test_sigterm_and_then_sigkill_is_a_kill_like_any_other(lab: Lab) -> None:
     """As systemd does when TimeoutStopSec is over."""
     meeting_id = await enqueued(lab, "transcribe")
