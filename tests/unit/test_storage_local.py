@@ -17,6 +17,7 @@ from worker.exceptions import (
     AudioMissingError,
     AudioPathRefusedError,
     AudioTooBigError,
+    DiskFailedError,
     DiskFullError,
     PCWorkerException,
     SupabaseStorageError,
@@ -178,7 +179,7 @@ async def test_a_recording_that_grows_beyond_the_limit_is_noticed(
     [
         (errno.ENOSPC, DiskFullError),
         (errno.EDQUOT, DiskFullError),
-        (errno.EIO, SupabaseStorageError),
+        (errno.EIO, DiskFailedError),
         (errno.ESTALE, SupabaseStorageError),
         (errno.EACCES, SupabaseStorageError),
     ],
