@@ -62,7 +62,7 @@ class Busy:
 
     async def assert_nobody_was_robbed(self) -> None:
         for worker in self.workers:
-            worker.wait_for("MeetingCompleted", outcome="completed", patience_s=LONG_PATIENCE_S)
+            worker.wait_until_told("MeetingCompleted", outcome="completed", patience_s=LONG_PATIENCE_S)
         for meeting_id in self.ids:
             assert [outcome for _, outcome in self.lab.attempts(meeting_id)] == ["completed"]
             await self.lab.assert_done_once(meeting_id)

@@ -113,14 +113,18 @@ class PC:
         return children_of(self.pid) if self.pid else []
 
     def bury(self, now_s: float) -> None:
-        """Note how the worker ended, if it did. One that ended without being told to, or badly, is a complaint."""
+        """
+        Note how the worker ended, if it did. One that ended without being told to, or badly, is a complaint. Before it has
+        said a word it may end by SIGTERM as every process does: it has begun nothing.
+        """
         process = self._process
         if process is None or process.is_running:
             return
         self._process = None
         life = self.lives[-1]
         life.status, life.ended_s = process.wait(), now_s
-        if not self._is_ending or life.status not in (0, -signal.SIGKILL):
+        is_unborn = life.status == -signal.SIGTERM and not process.seen
+        if not self._is_ending or not (life.status in (0, -signal.SIGKILL) or is_unborn):
             told = process.errors.strip().splitlines()[-5:]
             self.complaints.append(f"{life.worker_id} ended with {life.status} at {now_s:.0f} s: {' / '.join(told)}")
         for event in process.seen:

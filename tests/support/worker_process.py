@@ -76,6 +76,11 @@ class WorkerProcess:
             if told["event"] == event and fields.items() <= told.items():
                 return told
 
+    def wait_until_told(self, event: str, *, patience_s: float = PATIENCE_S, **fields: Any) -> dict[str, Any]:
+        """As `wait_for`, but it may have been told at any time, also before what was waited for last."""
+        earlier = next((told for told in self.seen if told["event"] == event and fields.items() <= told.items()), None)
+        return earlier or self.wait_for(event, patience_s=patience_s, **fields)
+
     def wait_until_stopped(self, event: str, **fields: Any) -> None:
         """It has told that event and stopped itself with --signal-at=SIGSTOP@...; SIGCONT sooner would be lost."""
         self.wait_for(event, **fields)
