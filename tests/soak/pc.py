@@ -114,8 +114,8 @@ class PC:
 
     def bury(self, now_s: float) -> None:
         """
-        Note how the worker ended, if it did. One that ended without being told to, or badly, is a complaint. Before it has
-        said a word it may end by SIGTERM as every process does: it has begun nothing.
+        Note how the worker ended, if it did. One that ended without being told to, or badly, is a complaint. Before it
+        has said a word it may end by SIGTERM as every process does: it has begun nothing.
         """
         process = self._process
         if process is None or process.is_running:
