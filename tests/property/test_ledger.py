@@ -17,7 +17,7 @@ from tests.support.queue_worlds import PostgresWorld
 GLANCE = settings(COMMON, max_examples=15, stateful_step_count=30, derandomize=True)
 """A few seconds of the same search each time."""
 SEARCH = settings(COMMON, max_examples=250, stateful_step_count=40, derandomize=True)
-LONG_SEARCH = settings(COMMON, max_examples=1500, stateful_step_count=60, derandomize=False)
+LONG_SEARCH = settings(COMMON, max_examples=600, stateful_step_count=60, derandomize=False)
 
 
 def search_for_a_lie(dsn: str, search: settings) -> None:
